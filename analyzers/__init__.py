@@ -1,0 +1,1 @@
+"""What judges evidence: one file a kind."""

@@ -1,0 +1,1 @@
+"""What watches a cluster and turns it into evidence."""

@@ -1,0 +1,1 @@
+"""What gathers failures into incidents, and words them."""

@@ -1,0 +1,1 @@
+"""What kubewhy is installed, scaled and tested with."""

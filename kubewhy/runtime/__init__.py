@@ -1,0 +1,1 @@
+"""Drivers that join the stages to memory or to Kafka."""
