@@ -1,0 +1,178 @@
+"""Builds the programs of a control plane from their published Go modules, once per version, into a cache folder."""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.testbed.errors import TestbedError
+from infra.testbed.toolchain import find_go
+
+ETCD = "v3.6.16"
+KUBERNETES = "v1.35.4"
+KWOK = "v0.7.0"
+
+_KEYS = Path(__file__).parent / "keys" / "main.go"
+_STAMP = "k8s.io/component-base/version"
+# How often a long compile says that it is still alive, where nobody sees a cursor.
+_SIGN_OF_LIFE = 15.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One binary: the package it is built from, and the module with its version."""
+
+    name: str
+    module: str
+    version: str
+    package: str
+    flags: str = ""
+
+    @property
+    def folder(self) -> str:
+        return f"{self.module.replace('/', '-')}-{self.version}"
+
+
+def _kubernetes(name: str) -> Program:
+    # Unstamped, the server calls itself v0.0.0-master and clients cannot parse what it says of itself.
+    _, minor, _ = KUBERNETES.split(".")
+    stamp = {"gitVersion": KUBERNETES, "gitMajor": "1", "gitMinor": minor, "gitTreeState": "clean"}
+    flags = " ".join(f"-X {_STAMP}.{key}={value}" for key, value in stamp.items())
+    return Program(name, "k8s.io/kubernetes", KUBERNETES, f"k8s.io/kubernetes/cmd/{name}", flags)
+
+
+PROGRAMS = (
+    Program("etcd", "go.etcd.io/etcd/server/v3", ETCD, "go.etcd.io/etcd/server/v3"),
+    _kubernetes("kube-apiserver"),
+    _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
+    Program("kwok", "sigs.k8s.io/kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok"),
+    Program("keys", "keys", hashlib.sha256(_KEYS.read_bytes()).hexdigest()[:12], "keys"),
+)
+
+
+def cache_folder() -> Path:
+    """Where the programs live between runs."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "kubewhy" / "testbed"
+
+
+def build(say: Say | None = None) -> dict[str, Path]:
+    """Every program by name, building what the cache does not hold. About six minutes from nothing, on two cores."""
+    say = say or _to_stderr
+    cache = cache_folder()
+    built = {program.name: cache / program.folder / program.name for program in PROGRAMS}
+    if all(path.exists() for path in built.values()):
+        return built
+    cache.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    with _alone(cache, say):
+        missing = [program for program in PROGRAMS if not built[program.name].exists()]
+        for number, program in enumerate(missing, 1):
+            say(f"building {program.name} {program.version} ({number} of {len(missing)})")
+            step = time.monotonic()
+            _build(find_go(), program, built[program.name], say)
+            say(f"built {program.name} in {time.monotonic() - step:.0f} s")
+    say(f"the testbed's programs are ready after {time.monotonic() - began:.0f} s, in {cache}")
+    return built
+
+
+@contextmanager
+def _alone(cache: Path, say: Say) -> Iterator[None]:
+    """Two builders at once would compile the same thing twice; the second waits and finds it done."""
+    with (cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process is building the testbed; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(go: Path, program: Program, target: Path, say: Say) -> None:
+    target.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        folder = Path(scratch)
+        if program.name == "keys":
+            (folder / "go.mod").write_text("module keys\n\ngo 1.25\n")
+            shutil.copy(_KEYS, folder)
+        else:
+            (folder / "go.mod").write_text(_go_mod(go, program))
+        out = folder / "out"
+        flags = ["-trimpath", "-ldflags", f"-s -w {program.flags}".strip(), "-o", str(out)]
+        _run([str(go), "build", *flags, program.package], folder, program.name, say)
+        # A rename is all or nothing: whoever finds the file finds all of it.
+        out.rename(target)
+
+
+def _go_mod(go: Path, program: Program) -> str:
+    """A module whose only purpose is to build another's command."""
+    lines = ["module testbed", "", "go 1.25.0", "", f"require {program.module} {program.version}"]
+    if program.module == "k8s.io/kubernetes":
+        # Its staging modules are replaced by folders that the published module does not contain.
+        staging = re.findall(r"^\s*(\S+) => \./staging/", _published_go_mod(go, program), re.MULTILINE)
+        published = program.version.replace("v1.", "v0.", 1)
+        lines += [f"replace {name} => {name} {published}" for name in staging]
+    return "\n".join(lines) + "\n"
+
+
+def _published_go_mod(go: Path, program: Program) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        asked = [str(go), "mod", "download", "-json", f"{program.module}@{program.version}"]
+        told = subprocess.run(asked, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+        try:
+            return Path(json.loads(told.stdout)["GoMod"]).read_text()
+        except (ValueError, KeyError, OSError):
+            raise TestbedError(f"cannot fetch {program.module}: {_why(told.stdout + told.stderr)}") from None
+
+
+def _run(command: list[str], folder: Path, name: str, say: Say) -> None:
+    began = time.monotonic()
+    log = folder / "log"
+    with log.open("w") as output:
+        try:
+            compiler = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=output, stderr=output)
+        except OSError as error:
+            raise TestbedError(f"cannot run {command[0]}: {error.strerror}") from None
+        try:
+            while True:
+                try:
+                    code = compiler.wait(_SIGN_OF_LIFE)
+                    break
+                except subprocess.TimeoutExpired:
+                    say(f"  still building {name}, {time.monotonic() - began:.0f} s")
+        finally:
+            if compiler.poll() is None:
+                compiler.terminate()
+                compiler.wait()
+    if code:
+        raise TestbedError(f"cannot build {name}: {_why(log.read_text(errors='replace'))}")
+
+
+def _why(output: str) -> str:
+    """The line of a compiler's output that says what is wrong: the last one that is not just progress."""
+    told = [line.strip() for line in output.splitlines() if line.strip(" {}\t")]
+    grave = [line for line in told if not re.match(r"(go: (downloading|finding|added|upgraded)|#)", line)]
+    return (grave or told or ["no output"])[-1]
+
+
+def _environment() -> dict[str, str]:
+    # GOFLAGS of the machine could ask for vendoring; a go.work nearby would take over the module.
+    ours = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod", "GOWORK": "off"}
+    return {**os.environ, **ours}
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,164 @@
+"""What a component must be. Components satisfy a contract; they do not inherit from one."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Generic, Protocol, TypeVar
+
+from kubewhy.kube.core import Event
+from kubewhy.kube.meta import LabelSelector, Object
+from kubewhy.records import Evidence, Failure, Finding, Heartbeat, Inventory, Ref, Related, Severity
+
+Obj = TypeVar("Obj", bound=Object)
+View = TypeVar("View", bound=Object)
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
+
+
+class Collector(Protocol):
+    """Says how the objects of one cluster are, as often as that changes."""
+
+    def evidence(self) -> AsyncIterator[Evidence | Inventory | Heartbeat]: ...
+
+
+class Stage(Protocol[In, Out]):
+    """Turns records into records. It has memory, but no I/O and no clock."""
+
+    def feed(self, record: In, now: datetime) -> Iterable[Out]:
+        """`now` is the append time of the record."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes findings somewhere."""
+
+    async def send(self, findings: Sequence[Finding]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing that can be wrong. `hold` is how long it must last before anyone is told."""
+
+    id: str
+    severity: Severity
+    title: str
+    hold: timedelta = timedelta(0)
+    docs: str = ""
+    symptom: bool = False  # only ever the echo of something else that fails
+
+    def failure(
+        self,
+        message: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        cause: Ref | None = None,
+        container: str = "",
+        reason: str = "",
+        hold: timedelta | None = None,
+        severity: Severity | None = None,
+    ) -> Failure:
+        """This rule broken, in words for a person. `hold` and `severity` stand in for the rule's own."""
+        return Failure(
+            rule=self.id,
+            severity=severity or self.severity,
+            title=self.title,
+            message=message,
+            since=since,
+            until=until,
+            hold=(self.hold if hold is None else hold).total_seconds(),
+            cause=cause,
+            container=container,
+            reason=reason,
+            docs=self.docs,
+            symptom=self.symptom,
+        )
+
+
+class Link(Enum):
+    """How a related object is found from the judged one. Each has a reverse, by which a change finds its way back."""
+
+    NAMED = "named"
+    USERS = "users"
+    SELECTED = "selected"
+    OWNER = "owner"
+    OWNED = "owned"
+    EVENTS = "events"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What the collector attaches to an object before it is judged."""
+
+    link: Link
+    view: type[Object]
+    names: Callable[[Any], Iterable[str]] | None = None
+    selector: Callable[[Any], LabelSelector | None] | None = None
+    labels: Callable[[Any], Mapping[str, str]] | None = None
+    reasons: frozenset[str] = frozenset()
+
+    @staticmethod
+    def named(view: type[View], names: Callable[[Any], str | Iterable[str] | None]) -> "Need":
+        """Those the object names, in its own namespace where the view's kind has one."""
+
+        def each(subject: Any) -> Iterable[str]:
+            told = names(subject)
+            told = [told] if isinstance(told, str) else told or []
+            return dict.fromkeys(name for name in told if name)
+
+        return Need(Link.NAMED, view, names=each)
+
+    @staticmethod
+    def users(view: type[View], names: Callable[[View], str | Iterable[str] | None]) -> "Need":
+        """Those that name the object: `names` reads the other's field."""
+        return Need(Link.USERS, view, names=Need.named(view, names).names)
+
+    @staticmethod
+    def selected_by(
+        view: type[View],
+        selector: Callable[[Any], LabelSelector | None],
+        labels: Callable[[View], Mapping[str, str]] | None = None,
+    ) -> "Need":
+        """Those in its namespace that its selector fits; `labels` reads other labels than the view's own."""
+        return Need(Link.SELECTED, view, selector=selector, labels=labels)
+
+    @staticmethod
+    def owner(view: type[View]) -> "Need":
+        """Its controller of that kind, near or further up."""
+        return Need(Link.OWNER, view)
+
+    @staticmethod
+    def owned(view: type[View]) -> "Need":
+        """Those of that kind it controls, near or further down."""
+        return Need(Link.OWNED, view)
+
+    @staticmethod
+    def events(*reasons: str) -> "Need":
+        """The Events about it, of whatever type, with one of these reasons."""
+        return Need(Link.EVENTS, Event, reasons=frozenset(reasons))
+
+
+@dataclass(frozen=True)
+class Analyzer(Generic[Obj]):
+    """Judges one kind. `find` is pure: the same evidence gives the same failures, and no clock is read."""
+
+    reads: type[Obj]
+    rules: tuple[Rule, ...]
+    find: Callable[[Obj, Related], Iterator[Failure]]
+    needs: tuple[Need, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The kind it judges: what `-f` names, and what a report says was checked."""
+        return self.reads.resource.kind
+
+
+def seconds(number: float) -> timedelta:
+    """A hold, readable."""
+    return timedelta(seconds=number)
+
+
+def minutes(number: float) -> timedelta:
+    """A hold, readable."""
+    return timedelta(minutes=number)

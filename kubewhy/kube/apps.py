@@ -1,0 +1,114 @@
+"""apps/v1: deployments, replica sets, stateful sets and daemon sets."""
+
+from typing import ClassVar
+
+from kubewhy.kube.core import ClaimSpec, PodSpec
+from kubewhy.kube.meta import Condition, LabelSelector, Object, ObjectMeta, Part, Resource
+
+
+class PodTemplate(Part, frozen=True):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodSpec = PodSpec()
+
+
+class DeploymentSpec(Part, frozen=True):
+    replicas: int = 1
+    selector: LabelSelector = LabelSelector()
+    template: PodTemplate = PodTemplate()
+    paused: bool = False
+    progress_deadline_seconds: int = 600
+
+
+class DeploymentStatus(Part, frozen=True):
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class Deployment(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("Deployment", "deployments", group="apps")
+
+    spec: DeploymentSpec = DeploymentSpec()
+    status: DeploymentStatus = DeploymentStatus()
+
+
+class ReplicaSetSpec(Part, frozen=True):
+    replicas: int = 1
+    selector: LabelSelector = LabelSelector()
+    template: PodTemplate = PodTemplate()
+
+
+class ReplicaSetStatus(Part, frozen=True):
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class ReplicaSet(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("ReplicaSet", "replicasets", group="apps")
+
+    spec: ReplicaSetSpec = ReplicaSetSpec()
+    status: ReplicaSetStatus = ReplicaSetStatus()
+
+
+class ClaimTemplate(Part, frozen=True):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: ClaimSpec = ClaimSpec()
+
+
+class Ordinals(Part, frozen=True):
+    start: int = 0
+
+
+class StatefulSetSpec(Part, frozen=True):
+    replicas: int = 1
+    service_name: str = ""
+    selector: LabelSelector = LabelSelector()
+    template: PodTemplate = PodTemplate()
+    pod_management_policy: str = "OrderedReady"
+    ordinals: Ordinals = Ordinals()
+    volume_claim_templates: tuple[ClaimTemplate, ...] = ()
+
+
+class StatefulSetStatus(Part, frozen=True):
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    updated_replicas: int = 0
+    current_revision: str = ""
+    update_revision: str = ""
+
+
+class StatefulSet(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("StatefulSet", "statefulsets", group="apps")
+
+    spec: StatefulSetSpec = StatefulSetSpec()
+    status: StatefulSetStatus = StatefulSetStatus()
+
+
+class DaemonSetSpec(Part, frozen=True):
+    selector: LabelSelector = LabelSelector()
+    template: PodTemplate = PodTemplate()
+
+
+class DaemonSetStatus(Part, frozen=True):
+    observed_generation: int = 0
+    desired_number_scheduled: int = 0
+    current_number_scheduled: int = 0
+    number_misscheduled: int = 0
+    number_ready: int = 0
+    number_available: int = 0
+    number_unavailable: int = 0
+    updated_number_scheduled: int = 0
+
+
+class DaemonSet(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("DaemonSet", "daemonsets", group="apps")
+
+    spec: DaemonSetSpec = DaemonSetSpec()
+    status: DaemonSetStatus = DaemonSetStatus()

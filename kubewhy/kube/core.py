@@ -1,0 +1,267 @@
+"""core/v1: pods, nodes, services, claims, volumes and events."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import ClassVar
+
+from msgspec import field
+
+from kubewhy.kube.meta import Condition, Object, Part, Resource
+
+
+class ContainerPort(Part, frozen=True):
+    name: str = ""
+    container_port: int = 0
+    protocol: str = "TCP"
+
+
+class Resources(Part, frozen=True):
+    requests: dict[str, int | float | str] = {}
+    limits: dict[str, int | float | str] = {}
+
+
+class Probe(Part, frozen=True):
+    initial_delay_seconds: int = 0
+    period_seconds: int = 10
+    failure_threshold: int = 3
+
+
+class Container(Part, frozen=True):
+    """Neither command, arguments nor environment are declared: they hold what is nobody's business."""
+
+    name: str = ""
+    image: str = ""
+    ports: tuple[ContainerPort, ...] = ()
+    resources: Resources = Resources()
+    readiness_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+    restart_policy: str | None = None  # Always makes an init container a sidecar
+
+
+class ClaimSource(Part, frozen=True):
+    claim_name: str = ""
+
+
+class EphemeralSource(Part, frozen=True):
+    """A volume whose claim is made with the pod and named after both."""
+
+
+class Volume(Part, frozen=True):
+    name: str = ""
+    persistent_volume_claim: ClaimSource | None = None
+    ephemeral: EphemeralSource | None = None
+
+
+class LocalReference(Part, frozen=True):
+    name: str = ""
+
+
+class ReadinessGate(Part, frozen=True):
+    condition_type: str = ""
+
+
+class PodSpec(Part, frozen=True):
+    node_name: str = ""
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    restart_policy: str = "Always"
+    readiness_gates: tuple[ReadinessGate, ...] = ()
+    scheduling_gates: tuple[LocalReference, ...] = ()
+    image_pull_secrets: tuple[LocalReference, ...] = ()
+    service_account_name: str = ""
+    priority_class_name: str = ""
+
+
+class Waiting(Part, frozen=True):
+    reason: str = ""
+    message: str = ""
+
+
+class Running(Part, frozen=True):
+    started_at: datetime | None = None
+
+
+class Terminated(Part, frozen=True):
+    exit_code: int = 0
+    signal: int = 0
+    reason: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class ContainerState(Part, frozen=True):
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(Part, frozen=True):
+    name: str = ""
+    image: str = ""
+    ready: bool = False
+    started: bool | None = None
+    restart_count: int = 0
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class PodStatus(Part, frozen=True):
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    start_time: datetime | None = None
+    nominated_node_name: str = ""
+    conditions: tuple[Condition, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class Pod(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("Pod", "pods")
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def claim_names(self) -> Iterator[str]:
+        """The claims its volumes use, made-along ones included."""
+        for volume in self.spec.volumes:
+            if volume.persistent_volume_claim:
+                yield volume.persistent_volume_claim.claim_name
+            elif volume.ephemeral:
+                yield f"{self.metadata.name}-{volume.name}"
+
+
+class Taint(Part, frozen=True):
+    key: str = ""
+    value: str = ""
+    effect: str = ""
+    time_added: datetime | None = None
+
+
+class NodeSpec(Part, frozen=True):
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+class NodeInfo(Part, frozen=True):
+    kubelet_version: str = ""
+
+
+class NodeStatus(Part, frozen=True):
+    conditions: tuple[Condition, ...] = ()
+    node_info: NodeInfo = NodeInfo()
+
+
+class Node(Object, frozen=True):
+    """Heartbeat times are left out: they change every few seconds and say nothing a condition does not."""
+
+    resource: ClassVar[Resource] = Resource("Node", "nodes", namespaced=False)
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+
+class ServicePort(Part, frozen=True):
+    name: str = ""
+    port: int = 0
+    protocol: str = "TCP"
+    target_port: int | str | None = None
+
+
+class ServiceSpec(Part, frozen=True):
+    type: str = "ClusterIP"
+    selector: dict[str, str] = {}
+    ports: tuple[ServicePort, ...] = ()
+    cluster_ip: str = field(default="", name="clusterIP")
+    publish_not_ready_addresses: bool = False
+    load_balancer_class: str | None = None
+
+
+class LoadBalancerIngress(Part, frozen=True):
+    hostname: str = ""
+    ip: str = ""
+
+
+class LoadBalancerStatus(Part, frozen=True):
+    ingress: tuple[LoadBalancerIngress, ...] = ()
+
+
+class ServiceStatus(Part, frozen=True):
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+    conditions: tuple[Condition, ...] = ()
+
+
+class Service(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("Service", "services")
+
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+
+class ClaimSpec(Part, frozen=True):
+    # Absent means the default class, empty means no class at all.
+    storage_class_name: str | None = None
+    volume_name: str = ""
+    resources: Resources = Resources()
+
+
+class ClaimStatus(Part, frozen=True):
+    phase: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+
+class PersistentVolumeClaim(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("PersistentVolumeClaim", "persistentvolumeclaims")
+
+    spec: ClaimSpec = ClaimSpec()
+    status: ClaimStatus = ClaimStatus()
+
+
+class VolumeStatus(Part, frozen=True):
+    phase: str = ""
+    message: str = ""
+
+
+class PersistentVolume(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("PersistentVolume", "persistentvolumes", namespaced=False)
+
+    status: VolumeStatus = VolumeStatus()
+
+
+class ObjectReference(Part, frozen=True):
+    kind: str = ""
+    namespace: str | None = None
+    name: str = ""
+    uid: str = ""
+    field_path: str = ""
+
+
+class EventSeries(Part, frozen=True):
+    count: int = 0
+    last_observed_time: datetime | None = None
+
+
+class Event(Object, frozen=True):
+    """An Event about another object. It explains; it never opens or resolves anything, for it expires."""
+
+    resource: ClassVar[Resource] = Resource("Event", "events")
+
+    involved_object: ObjectReference = ObjectReference()
+    type: str = ""
+    reason: str = ""
+    message: str = ""
+    count: int = 0
+    first_timestamp: datetime | None = None
+    last_timestamp: datetime | None = None
+    event_time: datetime | None = None
+    series: EventSeries | None = None
+
+    @property
+    def at(self) -> datetime | None:
+        """When it was last seen. The newer events API leaves lastTimestamp null and fills eventTime or the series."""
+        seen = self.series.last_observed_time if self.series else None
+        return seen or self.last_timestamp or self.event_time or self.first_timestamp or self.created

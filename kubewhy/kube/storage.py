@@ -1,0 +1,21 @@
+"""storage.k8s.io/v1: storage classes."""
+
+from typing import ClassVar
+
+from kubewhy.kube.meta import Object, Resource
+
+
+class StorageClass(Object, frozen=True):
+    resource: ClassVar[Resource] = Resource("StorageClass", "storageclasses", group="storage.k8s.io", namespaced=False)
+
+    provisioner: str = ""
+    volume_binding_mode: str = "Immediate"
+
+    @property
+    def is_default(self) -> bool:
+        return self.metadata.annotations.default_class == "true"
+
+    @property
+    def binds_late(self) -> bool:
+        """Whether a claim waits for its first pod by design."""
+        return self.volume_binding_mode == "WaitForFirstConsumer"

@@ -1,0 +1,272 @@
+"""The records on the topics: state, not change, so that a repeat, a late copy or a restart does no harm."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from kubewhy.kube.core import Event
+from kubewhy.kube.meta import Object
+
+Obj = TypeVar("Obj", bound=Object)
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """Higher is worse."""
+        return _RANK[self]
+
+
+_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What every record shares: frozen, and strict when decoded."""
+
+
+class Ref(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
+    """The name of one object in a cluster. `namespace` is null for what has none."""
+
+    kind: str
+    name: str
+    namespace: str | None = None
+    group: str = ""
+
+    @staticmethod
+    def to(subject: Object) -> "Ref":
+        """The name of a typed object."""
+        resource, meta = type(subject).resource, subject.metadata
+        return Ref(resource.kind, meta.name, meta.namespace if resource.namespaced else None, resource.group)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+ABSENT = Raw(b"null")
+
+
+class Version(NamedTuple):
+    """Orders what is said of one object: a lower one is dropped, an equal one is applied again."""
+
+    term: int  # which collector was the active one
+    seq: int  # counts up as evidence is sent
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """One rule that one object breaks.
+
+    `since` is when it began: it may lie ahead for a declared deadline, and is null where the onset is unknown. `until`
+    is when it fades without any further event. `hold` is how many seconds it must last before anyone is told.
+    """
+
+    rule: str
+    severity: Severity
+    message: str
+    title: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    hold: float = 0.0
+    cause: Ref | None = None  # the furthest object the evidence points to, even an absent one
+    container: str = ""
+    reason: str = ""  # normalised: no counts, hashes or times
+    docs: str = ""
+    symptom: bool = False  # only ever the echo of something else that fails
+
+
+class Attached(Record, frozen=True, kw_only=True):
+    """What was found of one view of a related kind. `known` is false where we may not or could not look."""
+
+    view: str
+    known: bool = True
+    objects: tuple[Raw, ...] = ()
+    missing: tuple[str, ...] = ()  # names that were looked up and are not there
+    count: int = 0  # how many there are, also where `objects` was cut for size
+
+
+class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
+    """How one object and what it depends on are at one moment; or, without `object`, that it is gone."""
+
+    cluster: str
+    version: Version
+    ref: Ref
+    observed_at: datetime  # in the API server's time
+    uid: str = ""
+    object: Raw = ABSENT
+    root: Ref | None = None  # the workload at the top of its owners; null when it is that itself
+    related: tuple[Attached, ...] = ()
+    events: tuple[Event, ...] = ()  # newest first
+    server: str = ""  # the API server's version, e.g. v1.35.4; empty when unknown
+    truncated: bool = False
+
+    @property
+    def gone(self) -> bool:
+        return bytes(self.object) == b"null"
+
+
+class Report(Record, tag="report", frozen=True, kw_only=True):
+    """All that the analyzers hold against one object. No failures means healthy."""
+
+    cluster: str
+    version: Version
+    ref: Ref
+    root: Ref
+    observed_at: datetime
+    created: datetime | None = None
+    checked: tuple[str, ...] = ()  # the kinds' analyzers that judged it
+    broken: tuple[str, ...] = ()  # those that raised: what they said before stays
+    failures: tuple[Failure, ...] = ()
+    gone: bool = False
+
+
+class Inventory(Record, tag="inventory", frozen=True, kw_only=True):
+    """Which objects of one kind and scope exist: what fails, is in range, older, and not listed here, is deleted.
+
+    `hashes` are `key_hash` of namespace/name, sorted, of all objects in [low, high).
+    """
+
+    cluster: str
+    version: Version
+    kind: str
+    group: str
+    namespaces: tuple[str, ...]  # empty: all
+    low: int
+    high: int
+    hashes: tuple[int, ...]
+
+
+class Heartbeat(Record, tag="heartbeat", frozen=True, kw_only=True):
+    """The collector of this cluster is alive, and has sent everything up to `version`."""
+
+    cluster: str
+    version: Version
+    observed_at: datetime
+
+
+class Tick(Record, tag="tick", frozen=True, kw_only=True):
+    """Time has passed; nothing else has."""
+
+
+class Told(Record, frozen=True, kw_only=True):
+    """A failure as a finding tells it."""
+
+    object: Ref
+    rule: str
+    severity: Severity
+    message: str
+    since: datetime | None
+    until: datetime | None
+    docs: str
+    cause: Ref | None
+
+
+class IncidentView(Record, frozen=True, kw_only=True):
+    """An incident as a finding shows it. `members` names at most five; `member_count` says how many there are."""
+
+    id: str
+    cluster: str
+    title: str
+    severity: Severity
+    state: str  # open or resolved
+    root: Ref
+    members: tuple[Ref, ...]
+    member_count: int
+    opened_at: datetime
+    resolved_at: datetime | None
+    resolution: str | None  # recovered or deleted
+    failures: tuple[Told, ...]
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """One transition of one incident, in words, and whose words they are."""
+
+    id: str
+    transition: str  # opened, updated, explained, resolved, repeated
+    at: datetime
+    revision: int
+    incident: IncidentView
+    explanation: dict[str, str] | None = None
+    schema: str = "kubewhy.finding/v1"
+
+
+class Related:
+    """What an analyzer may ask of its evidence. A lookup has three answers: found, absent, and unknown."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+
+    @cached_property
+    def _attached(self) -> dict[str, Attached]:
+        return {each.view: each for each in self._evidence.related}
+
+    def known(self, view: type[Object]) -> bool:
+        """Whether we may read that kind and have it in full. If not, nothing of it is ever missing."""
+        attached = self._attached.get(view.__name__)
+        return attached is not None and attached.known
+
+    def all(self, view: type[Obj]) -> list[Obj]:
+        """All that were found, in the order of their names. Fewer than `count` where the evidence was cut."""
+        attached = self._attached.get(view.__name__)
+        return [decode_object(raw, view) for raw in attached.objects] if attached else []
+
+    def count(self, view: type[Object]) -> int:
+        """How many there are, also those cut for size."""
+        attached = self._attached.get(view.__name__)
+        return attached.count if attached else 0
+
+    def first(self, view: type[Obj]) -> Obj | None:
+        """The only one, where at most one is asked for."""
+        return next(iter(self.all(view)), None)
+
+    def named(self, view: type[Obj], name: str) -> Obj | None:
+        """The one of that name. None says absent or unknown: see `absent`."""
+        return next((each for each in self.all(view) if each.metadata.name == name), None)
+
+    def absent(self, view: type[Object], name: str) -> bool:
+        """True only if it was looked up, may be read, and is not there."""
+        attached = self._attached.get(view.__name__)
+        return attached is not None and attached.known and name in attached.missing
+
+    def events(self, *reasons: str) -> Iterator[Event]:
+        """The Events about the object with one of these reasons, newest first."""
+        return (event for event in self._evidence.events if event.reason in reasons)
+
+    def newest_event(self, *reasons: str) -> Event | None:
+        return next(self.events(*reasons), None)
+
+    @property
+    def root(self) -> Ref | None:
+        """The workload at the top of its owners; None when the object has no owner."""
+        return self._evidence.root
+
+    @property
+    def server(self) -> str:
+        """The API server's version, empty when unknown."""
+        return self._evidence.server
+
+
+_decoders: dict[type[Object], msgspec.json.Decoder[Object]] = {}
+
+
+def decode_object(raw: Raw | bytes, view: type[Obj]) -> Obj:
+    """A typed object from its JSON. Raises msgspec.ValidationError when a field has another type than the API says."""
+    decoder = _decoders.get(view)
+    if decoder is None:
+        decoder = _decoders[view] = msgspec.json.Decoder(view)
+    return decoder.decode(raw)  # type: ignore[return-value]
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """A record as JSON."""
+    return _encoder.encode(record)
