@@ -24,9 +24,10 @@ _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="testbed-starter
 class Process:
     """One program with its log file. It can be ended, started again and frozen."""
 
-    def __init__(self, name: str, command: Sequence[str | Path], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str | Path], log: Path, folder: Path | None = None) -> None:
         self.name = name
         self.log = log
+        self._folder = folder
         self._command = [str(part) for part in command]
         self._popen: subprocess.Popen[bytes] | None = None
 
@@ -96,6 +97,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=self._folder,
                 # Ctrl-C is for us; we end the others in order.
                 start_new_session=True,
                 preexec_fn=die_with_parent,

@@ -1,0 +1,3 @@
+"""x"""
+import time
+time.sleep(10000)
