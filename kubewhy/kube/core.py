@@ -135,6 +135,31 @@ class Pod(Object, frozen=True):
                 yield f"{self.metadata.name}-{volume.name}"
 
 
+class PodStateContainer(Part, frozen=True):
+    name: str = ""
+    ports: tuple[ContainerPort, ...] = ()
+
+
+class PodStateSpec(Part, frozen=True):
+    node_name: str = ""
+    containers: tuple[PodStateContainer, ...] = ()
+
+
+class PodStateStatus(Part, frozen=True):
+    phase: str = ""
+    reason: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+
+class PodState(Object, frozen=True):
+    """A view of a pod: where it is and whether it is ready, for those that only count pods."""
+
+    resource: ClassVar[Resource] = Pod.resource
+
+    spec: PodStateSpec = PodStateSpec()
+    status: PodStateStatus = PodStateStatus()
+
+
 class Taint(Part, frozen=True):
     key: str = ""
     value: str = ""
