@@ -1,3 +1,22 @@
-"""x"""
-import time
-time.sleep(10000)
+"""python -m infra.testbed.kubelet KUBECONFIG: plays until it is ended."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+from infra.testbed.api import Api
+from infra.testbed.kubelet.player import Player
+from infra.testbed.kubelet.plays import PLAYS
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    config = json.loads(Path(sys.argv[1]).read_text())
+    cluster = config["clusters"][0]["cluster"]
+    token = config["users"][0]["user"]["token"]
+    Player(Api(cluster["server"], Path(cluster["certificate-authority"]), token), PLAYS).run()
+
+
+if __name__ == "__main__":
+    main()
