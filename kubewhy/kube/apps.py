@@ -112,3 +112,57 @@ class DaemonSet(Object, frozen=True):
 
     spec: DaemonSetSpec = DaemonSetSpec()
     status: DaemonSetStatus = DaemonSetStatus()
+
+
+class TemplateLabels(Part, frozen=True):
+    labels: dict[str, str] = {}
+
+
+class TemplateScale(Part, frozen=True):
+    metadata: TemplateLabels = TemplateLabels()
+
+
+class ScaleSpec(Part, frozen=True):
+    replicas: int = 1
+    template: TemplateScale = TemplateScale()
+
+
+class DeploymentScale(Object, frozen=True):
+    """A view of a deployment: how many pods it wants, and their labels."""
+
+    resource: ClassVar[Resource] = Deployment.resource
+
+    spec: ScaleSpec = ScaleSpec()
+
+
+class StatefulSetScale(Object, frozen=True):
+    """A view of a stateful set: how many pods it wants, and their labels."""
+
+    resource: ClassVar[Resource] = StatefulSet.resource
+
+    spec: ScaleSpec = ScaleSpec()
+
+
+class ReplicaSetScale(Object, frozen=True):
+    """A view of a replica set: how many pods it wants, and their labels."""
+
+    resource: ClassVar[Resource] = ReplicaSet.resource
+
+    spec: ScaleSpec = ScaleSpec()
+
+
+class DaemonSetScaleSpec(Part, frozen=True):
+    template: TemplateScale = TemplateScale()
+
+
+class DaemonSetScaleStatus(Part, frozen=True):
+    desired_number_scheduled: int = 0
+
+
+class DaemonSetScale(Object, frozen=True):
+    """A view of a daemon set: how many nodes it fits, and its pods' labels."""
+
+    resource: ClassVar[Resource] = DaemonSet.resource
+
+    spec: DaemonSetScaleSpec = DaemonSetScaleSpec()
+    status: DaemonSetScaleStatus = DaemonSetScaleStatus()

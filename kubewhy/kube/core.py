@@ -227,6 +227,33 @@ class Service(Object, frozen=True):
     status: ServiceStatus = ServiceStatus()
 
 
+class Sidecar(PodStateContainer, frozen=True):
+    restart_policy: str | None = None  # Always makes an init container a sidecar
+
+
+class BackendSpec(PodStateSpec, frozen=True):
+    init_containers: tuple[Sidecar, ...] = ()
+
+
+class Backend(PodState, frozen=True):
+    """A view of a pod as a Service sees it: whether it is ready, and the ports it declares, sidecars' included."""
+
+    spec: BackendSpec = BackendSpec()
+
+    def declares(self, name: str, protocol: str) -> bool:
+        """Whether a port of that name can be found, as the endpoint slice controller looks for it."""
+        return any(port.name == name and port.protocol == protocol for port in self.ports)
+
+    @property
+    def ports(self) -> Iterator[ContainerPort]:
+        """What its long-running containers declare."""
+        for container in self.spec.containers:
+            yield from container.ports
+        for sidecar in self.spec.init_containers:
+            if sidecar.restart_policy == "Always":
+                yield from sidecar.ports
+
+
 class ClaimSpec(Part, frozen=True):
     # Absent means the default class, empty means no class at all.
     storage_class_name: str | None = None
@@ -244,6 +271,29 @@ class PersistentVolumeClaim(Object, frozen=True):
 
     spec: ClaimSpec = ClaimSpec()
     status: ClaimStatus = ClaimStatus()
+
+
+class PodClaimsSpec(Part, frozen=True):
+    node_name: str = ""
+    volumes: tuple[Volume, ...] = ()
+
+
+class PodClaims(Object, frozen=True):
+    """A view of a pod: the claims it uses, and whether a node has it."""
+
+    resource: ClassVar[Resource] = Pod.resource
+
+    spec: PodClaimsSpec = PodClaimsSpec()
+    status: PodStateStatus = PodStateStatus()
+
+    @property
+    def claim_names(self) -> Iterator[str]:
+        """The claims its volumes use, made-along ones included."""
+        for volume in self.spec.volumes:
+            if volume.persistent_volume_claim:
+                yield volume.persistent_volume_claim.claim_name
+            elif volume.ephemeral:
+                yield f"{self.metadata.name}-{volume.name}"
 
 
 class VolumeStatus(Part, frozen=True):

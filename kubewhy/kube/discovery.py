@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from kubewhy.kube.core import ObjectReference
 from kubewhy.kube.meta import Object, Part, Resource
 
 
@@ -12,11 +11,16 @@ class EndpointConditions(Part, frozen=True):
     terminating: bool | None = None
 
 
+class EndpointTarget(Part, frozen=True):
+    kind: str = ""
+    name: str = ""
+
+
 class Endpoint(Part, frozen=True):
     """Addresses are left out: whether there is one, and whose, is all that is read."""
 
     conditions: EndpointConditions = EndpointConditions()
-    target_ref: ObjectReference | None = None
+    target_ref: EndpointTarget | None = None
 
     @property
     def is_ready(self) -> bool:

@@ -19,3 +19,8 @@ class StorageClass(Object, frozen=True):
     def binds_late(self) -> bool:
         """Whether a claim waits for its first pod by design."""
         return self.volume_binding_mode == "WaitForFirstConsumer"
+
+    @property
+    def is_static(self) -> bool:
+        """Whether its volumes are made by hand, as local ones are."""
+        return self.provisioner == "kubernetes.io/no-provisioner"

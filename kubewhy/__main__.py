@@ -1,0 +1,5 @@
+"""`python -m kubewhy` is `kubewhy`."""
+
+from kubewhy.cli.main import main
+
+main()

@@ -1,0 +1,114 @@
+"""The console script: finds the command, and turns every way it can end into an exit status and one clear line."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from kubewhy import __version__
+from kubewhy.cli.logs import log_format, verbose
+from kubewhy.errors import ConfigError
+from kubewhy.spelling import hint
+
+# Short helps stand here so that `kubewhy --help` imports no command.
+COMMANDS = {
+    "analyze": "Tell once what is broken, why, and what to do.",
+    "run": "Watch a cluster, and tell what breaks and what recovers.",
+    "record": "Write what is read of a cluster to a file, to be analyzed elsewhere.",
+    "rbac": "Print the least permissions that kubewhy needs.",
+    "rules": "List everything that can be found to be wrong.",
+    "completion": "Print the completion script of a shell.",
+}
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Commands(click.Group):
+    """Each command is the module of its name in `kubewhy.cli`, imported only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in COMMANDS if find_spec(f"kubewhy.cli.{name}")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = import_module(f"kubewhy.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word, known = args[0], self.list_commands(ctx)
+        if word not in known and not word.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"no such command {word!r}{hint(word, known)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=COMMANDS[name]) for name in names] + options
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="kubewhy", message="%(prog)s %(version)s")
+@log_format
+@verbose
+def cli() -> None:
+    """What is broken in your Kubernetes clusters, why, and what to do.
+
+    It only ever reads. Exit status: 0 it ran, 1 it could not, 2 wrong usage, 3 what --fail-on asks for was found.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs one command and exits. A command that returns a number exits with it."""
+    try:
+        status = _run(args)
+        # What is still buffered fails here, where it can be caught, not while the interpreter shuts down.
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        status = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except ConfigError as error:
+        click.echo(f"kubewhy: {error}", err=True)
+        status = 1
+    except OSError as error:
+        status = _closed_pipe() if error.errno == errno.EPIPE else _bug(error)
+    except Exception as error:  # noqa: BLE001 - the last resort: one line in place of a traceback
+        status = _bug(error)
+    sys.exit(status)
+
+
+def _run(args: Sequence[str] | None) -> int:
+    result: Any = cli.main(args, prog_name="kubewhy", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def _closed_pipe() -> int:
+    """Nobody reads on, as in `kubewhy rules | head`: nothing is left to be said, or to be flushed at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get("KUBEWHY_DEBUG"):
+        raise error
+    name = type(error).__name__
+    click.echo(
+        f"kubewhy: {name}: this is a bug in kubewhy {__version__}. Please report it to the project's issue tracker, "
+        "with the traceback that KUBEWHY_DEBUG=1 shows.",
+        err=True,
+    )
+    return 1

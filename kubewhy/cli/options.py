@@ -1,0 +1,172 @@
+"""Options that several commands share, and the checks of what is given to them."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kubewhy.cli.logs import verbose
+from kubewhy.kube.meta import LabelSelector, Requirement, Resource
+from kubewhy.spelling import hint
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# kubectl's, of the kinds that are judged (`kubectl api-resources`).
+SHORT_NAMES = {
+    "CronJob": "cj",
+    "DaemonSet": "ds",
+    "Deployment": "deploy",
+    "Node": "no",
+    "PersistentVolumeClaim": "pvc",
+    "Pod": "po",
+    "ReplicaSet": "rs",
+    "Service": "svc",
+    "StatefulSet": "sts",
+}
+
+# RFC 1123 label, as the API asks of namespaces.
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def cluster_options(function: Function) -> Function:
+    """Adds `--kubeconfig` (kubeconfig: Path | None), `--context` (context: str | None) and `-v`."""
+    function = verbose(function)  # type: ignore[assignment]
+    function = click.option(
+        "--context", metavar="NAME", help="The kubeconfig's context to use.  [default: its current one]"
+    )(function)
+    return click.option(
+        "--kubeconfig",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The kubeconfig to use.  [default: $KUBECONFIG, else ~/.kube/config, else the pod's service account]",
+    )(function)
+
+
+def scope_options(function: Function) -> Function:
+    """Adds `-n` (namespaces: tuple[str, ...]) and `-A` (all_namespaces: bool), of which only one may be given."""
+    function = click.option(
+        "-A",
+        "--all-namespaces",
+        is_flag=True,
+        callback=_not_both("namespaces"),
+        help="All namespaces, and an error where that is forbidden.  [default: all, else the context's own]",
+    )(function)
+    return click.option(
+        "-n",
+        "--namespace",
+        "namespaces",
+        multiple=True,
+        metavar="NAME",
+        callback=_not_both("all_namespaces", check_namespaces),
+        help="Only this namespace; may be given several times.",
+    )(function)
+
+
+def from_option(function: Function) -> Function:
+    """Adds `--from` (recording: Path | None)."""
+    return click.option(
+        "--from",
+        "recording",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Read a recording made by `kubewhy record` in place of a cluster.",
+    )(function)
+
+
+def kind_option(function: Function) -> Function:
+    """Adds `-f` (kinds: tuple[str, ...]); empty means all."""
+    return click.option(
+        "-f",
+        "--filter",
+        "kinds",
+        multiple=True,
+        metavar="KIND",
+        callback=lambda context, parameter, values: kinds(values),
+        help="Only judge this kind, by kubectl's names (po, deploy, …); may be given several times.",
+    )(function)
+
+
+def selector_option(function: Function) -> Function:
+    """Adds `-l` (selector: LabelSelector | None)."""
+    return click.option(
+        "-l",
+        "--selector",
+        metavar="SELECTOR",
+        callback=lambda context, parameter, text: None if text is None else selector(text),
+        help="Only tell of objects whose labels fit, in kubectl's words: app=web,tier!=db,'zone in (a,b)',!old.",
+    )(function)
+
+
+def _not_both(other: str, check: Callable[[Any], Any] = lambda value: value) -> Callable[..., Any]:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value and context.params.get(other):
+            raise click.UsageError("give either --namespace or --all-namespaces, not both")
+        return check(value)
+
+    return callback
+
+
+def check_namespaces(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each once. Raises BadParameter for what no namespace can be called."""
+    for name in names:
+        if not _NAMESPACE.fullmatch(name):
+            raise click.BadParameter(f"{name!r} is no name of a namespace: a-z, 0-9 and -, at most 63 of them")
+    return tuple(dict.fromkeys(names))
+
+
+def kinds(values: Iterable[str], known: Iterable[Resource] | None = None) -> tuple[str, ...]:
+    """The kinds meant by `pod`, `Pods`, `po` or `pod,deploy`, each once; `known` defaults to those that are judged."""
+    known = judged() if known is None else known
+    names: dict[str, str] = {}
+    for resource in known:
+        names |= dict.fromkeys((resource.kind.lower(), resource.plural), resource.kind)
+        if short := SHORT_NAMES.get(resource.kind):
+            names[short] = resource.kind
+    found: dict[str, None] = {}
+    for word in (word.strip() for value in values for word in value.split(",")):
+        # `deployments.apps` is how kubectl writes a kind with its group.
+        kind = names.get(word.lower()) or names.get(word.lower().partition(".")[0])
+        if kind is None:
+            every = ", ".join(sorted(dict.fromkeys(names.values())))
+            raise click.BadParameter(f"unknown kind {word!r}{hint(word, names)} (known: {every})")
+        found[kind] = None
+    return tuple(found)
+
+
+def judged() -> tuple[Resource, ...]:
+    """The kinds that some analyzer judges."""
+    from analyzers import enabled
+
+    return tuple(dict.fromkeys(analyzer.reads.resource for analyzer in enabled()))
+
+
+# Keys are an optional DNS prefix and a name, values at most 63 characters
+# (https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set).
+_KEY = r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?"
+_VALUE = r"(?:[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?)?"
+_EQUALITY = re.compile(rf"({_KEY})\s*(==|=|!=)\s*({_VALUE})", re.ASCII)
+_SET = re.compile(rf"({_KEY})\s+(in|notin)\s*\(\s*({_VALUE}(?:\s*,\s*{_VALUE})*)\s*\)", re.ASCII)
+_PRESENCE = re.compile(rf"(!?)\s*({_KEY})", re.ASCII)
+
+
+def selector(text: str) -> LabelSelector:
+    """A label selector in kubectl's words. Raises BadParameter naming the part that is not one."""
+    # Commas within parentheses part values, not requirements.
+    parts = re.split(r",(?![^(]*\))", text)
+    return LabelSelector(match_expressions=tuple(_requirement(part.strip()) for part in parts))
+
+
+def _requirement(part: str) -> Requirement:
+    if match := _EQUALITY.fullmatch(part):
+        key, operator, value = match.groups()
+        return Requirement(key=key, operator="NotIn" if operator == "!=" else "In", values=(value,))
+    if match := _SET.fullmatch(part):
+        key, operator, values = match.groups()
+        within = tuple(value.strip() for value in values.split(","))
+        return Requirement(key=key, operator="In" if operator == "in" else "NotIn", values=within)
+    if match := _PRESENCE.fullmatch(part):
+        absent, key = match.groups()
+        return Requirement(key=key, operator="DoesNotExist" if absent else "Exists")
+    raise click.BadParameter(f"{part!r} is no label selector; write key=value, key!=value, key in (a,b), key or !key")
