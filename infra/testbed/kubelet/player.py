@@ -3,11 +3,11 @@
 import heapq
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,11 +117,8 @@ class Player:
             return
         try:
             if turn.owed is None:
-                turn.owed = next(turn.steps)
+                turn.owed = next(turn.steps, math.inf)
             self._report(pod)
-        except StopIteration:
-            with suppress(TestbedError):
-                self._report(pod)
         except NotFound:
             self._on_stage.pop(pod.uid, None)
         except TestbedError as error:
@@ -131,7 +128,8 @@ class Player:
             log.exception("%s broke its play", pod.full_name)
         else:
             lasts, turn.owed = turn.owed, None
-            self._again(turn, lasts)
+            if lasts != math.inf:
+                self._again(turn, lasts)
 
     def _again(self, turn: _Turn, seconds: float) -> None:
         turn.due = time.monotonic() + seconds

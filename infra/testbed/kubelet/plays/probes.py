@@ -1,0 +1,43 @@
+"""Probes that fail: pkg/kubelet/prober/prober.go, probe; pkg/probe/http/http.go; what follows from it is
+pkg/kubelet/kuberuntime/kuberuntime_manager.go, computePodActions."""
+
+from collections.abc import Iterator
+
+from infra.testbed.kubelet.plays.crashing import back_off
+from infra.testbed.kubelet.plays.starting import come_up, launch
+from infra.testbed.kubelet.pod import Pod
+
+_ANSWER = "HTTP probe failed with statuscode: 503"
+
+
+def readiness(pod: Pod) -> Iterator[float]:
+    yield from come_up(pod)
+    launch(pod, pod.app, ready=False)
+    while True:
+        yield 2.0
+        pod.warn("Unhealthy", f"Readiness probe failed: {_ANSWER}", pod.app)
+
+
+def liveness(pod: Pod) -> Iterator[float]:
+    yield from _killed(pod, "liveness", started=True)
+
+
+def startup(pod: Pod) -> Iterator[float]:
+    yield from _killed(pod, "startup", started=False)
+
+
+def _killed(pod: Pod, probe: str, *, started: bool) -> Iterator[float]:
+    yield from come_up(pod)
+    app = pod.app
+    while True:
+        launch(pod, app, ready=started, started=started)
+        for _ in range(3):
+            yield 1.0
+            pod.warn("Unhealthy", f"{probe.capitalize()} probe failed: {_ANSWER}", app)
+        pod.tell("Killing", f"Container {app.name} failed {probe} probe, will be restarted", app)
+        yield 0.5
+        app.end(137)
+        # The first restarts follow at once; then the kubelet begins to wait.
+        if app.restarts >= 2:
+            yield 0.5
+            yield back_off(pod, app)
