@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -49,6 +50,11 @@ class Ref(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def key_hash(namespace: str | None, name: str) -> int:
+    """An object's key as an inventory lists it: 64 bits, the same in every process."""
+    return int.from_bytes(blake2b(f"{namespace or ''}/{name}".encode(), digest_size=8).digest(), "big")
 
 
 ABSENT = Raw(b"null")
@@ -181,20 +187,20 @@ class IncidentView(Record, frozen=True, kw_only=True):
     member_count: int
     opened_at: datetime
     resolved_at: datetime | None
-    resolution: str | None  # recovered or deleted
+    resolution: str | None  # recovered, deleted or superseded
     failures: tuple[Told, ...]
 
 
-class Finding(Record, frozen=True, kw_only=True):
-    """One transition of one incident, in words, and whose words they are."""
+class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """One transition of one incident, in words, and whose words they are. Every key is always present in its JSON."""
 
+    schema: str = "kubewhy.finding/v1"
     id: str
     transition: str  # opened, updated, explained, resolved, repeated
     at: datetime
     revision: int
     incident: IncidentView
     explanation: dict[str, str] | None = None
-    schema: str = "kubewhy.finding/v1"
 
 
 class Related:

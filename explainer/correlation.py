@@ -1,0 +1,195 @@
+"""Groups the failures of one cluster by what they have in common: each group is one fault, with a root and members."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TypeVar
+
+from kubewhy.records import Failure, Ref, Report, Severity
+
+Held = tuple[Report, Failure]
+Node = TypeVar("Node", bound=Hashable)
+
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Failures with one cause. `members` come with the root's own first, then the worst, then the oldest."""
+
+    id: str
+    root: Ref
+    severity: Severity
+    title: str
+    since: datetime | None
+    members: tuple[tuple[Ref, Failure], ...]
+    fingerprints: tuple[str, ...]  # sorted
+
+    @property
+    def objects(self) -> tuple[Ref, ...]:
+        """Each object that fails, once, in the order of the members."""
+        return tuple(dict.fromkeys(ref for ref, _ in self.members))
+
+
+def ref_order(ref: Ref) -> tuple[str, str, str, str]:
+    """A key that sorts names also where some have no namespace."""
+    return (ref.kind, ref.namespace or "", ref.name, ref.group)
+
+
+def fingerprint(cluster: str, report: Report, failure: Failure) -> str:
+    """Names one failure for as long as it lasts, whichever replica shows it."""
+    root = report.root
+    return "/".join(
+        (
+            cluster,
+            root.group,
+            root.kind,
+            root.namespace or "",
+            root.name,
+            failure.rule,
+            failure.container,
+            failure.reason,
+        )
+    )
+
+
+def incident_id(cluster: str, first: str, opening: str = "") -> str:
+    """`first` is the first fingerprint in sorted order; `opening` tells a later incident from an earlier one."""
+    return sha256("\0".join((cluster, first, opening)).encode()).hexdigest()[:16]
+
+
+def opens_at(failure: Failure, created: datetime | None, first_seen: datetime) -> datetime:
+    """When the hold ends. An unknown onset counts from the creation (None in a stream), else from first sight."""
+    return (failure.since or created or first_seen) + timedelta(seconds=failure.hold)
+
+
+def correlate(cluster: str, held: Iterable[Held]) -> list[Group]:
+    """The groups among these failures of one cluster: the worst first, then the oldest, then by the root's name."""
+    held = list(held)
+    prints = [fingerprint(cluster, report, failure) for report, failure in held]
+    starts = _starts(held, prints)
+    targets = _targets(held, starts)
+    found: dict[Ref, list[int]] = {}
+    for index, start in enumerate(starts):
+        found.setdefault(targets[start], []).append(index)
+    groups = [
+        _group(cluster, root, [held[index] for index in indexes], sorted({prints[index] for index in indexes}))
+        for root, indexes in found.items()
+    ]
+    return sorted(groups, key=lambda each: (-each.severity.rank, each.since or _LAST, ref_order(each.root)))
+
+
+def _starts(held: list[Held], prints: list[str]) -> list[Ref]:
+    """What each failure points to by itself: its cause, or one its twins know, or its workload."""
+    known: dict[str, Counter[Ref]] = {}
+    for (report, failure), name in zip(held, prints, strict=True):
+        if failure.cause and failure.cause != report.ref:
+            known.setdefault(name, Counter())[failure.cause] += 1
+    shared = {name: _commonest(causes) for name, causes in known.items()}
+    starts = []
+    for (report, failure), name in zip(held, prints, strict=True):
+        own = failure.cause if failure.cause != report.ref else None
+        cause = own or shared.get(name)
+        starts.append(cause if cause and cause != report.ref else report.root)
+    return starts
+
+
+def _targets(held: list[Held], starts: list[Ref]) -> Mapping[Ref, Ref]:
+    """The furthest object from each start.
+
+    A reported object leads on to the cause of its failures. A workload of which only symptoms are known leads on to
+    where most of its failures end, so that what echoes it goes along.
+    """
+    faulty: set[Ref] = set()  # has a fault of its own, so nothing leads on from it
+    causes: dict[Ref, Counter[Ref]] = {}
+    urgent: dict[Ref, Counter[Ref]] = {}  # of failures that are no symptoms; these decide where there are any
+    roots: dict[Ref, Ref] = {}
+    for (report, failure), start in zip(held, starts, strict=True):
+        roots[report.ref] = report.root
+        if start == report.root:
+            if not failure.symptom:
+                faulty.add(report.root)
+            continue
+        causes.setdefault(report.ref, Counter())[start] += 1
+        if not failure.symptom:
+            urgent.setdefault(report.ref, Counter())[start] += 1
+    steps = {ref: _commonest(urgent.get(ref) or told) for ref, told in causes.items() if ref not in faulty}
+
+    workloads = set(roots.values())
+    ends = _walk(starts, steps, workloads)
+    absorbing: dict[Ref, Counter[Ref]] = {}
+    for (report, _), start in zip(held, starts, strict=True):
+        if report.root not in faulty and report.root not in steps and ends[start] != report.root:
+            absorbing.setdefault(report.root, Counter())[ends[start]] += 1
+    steps |= {workload: _commonest(told) for workload, told in absorbing.items()}
+    for ref, root in roots.items():
+        if ref != root:
+            steps.setdefault(ref, root)
+    return _walk(starts, steps, workloads)
+
+
+def _walk(starts: Iterable[Ref], steps: Mapping[Ref, Ref], preferred: set[Ref]) -> dict[Ref, Ref]:
+    """Where each start ends. Of objects that lead in a circle, all end at the same one."""
+    ends: dict[Ref, Ref] = {}
+    for start in starts:
+        path: dict[Ref, int] = {}
+        here = start
+        while here not in ends and here not in path and here in steps:
+            path[here] = len(path)
+            here = steps[here]
+        if here in path:
+            circle = [ref for ref, place in path.items() if place >= path[here]]
+            end = min(circle, key=lambda ref: (ref not in preferred, ref_order(ref)))
+        else:
+            end = ends.get(here, here)
+        ends[here] = end
+        ends.update(dict.fromkeys(path, end))
+    return ends
+
+
+def _commonest(told: Counter[Ref]) -> Ref:
+    if len(told) == 1:
+        return next(iter(told))
+    return min(told, key=lambda ref: (-told[ref], ref_order(ref)))
+
+
+def _group(cluster: str, root: Ref, held: list[Held], prints: list[str]) -> Group:
+    ordered = sorted(held, key=_importance(root))
+    _, lead = min(ordered, key=lambda each: _telling(root, *each))
+    known = [failure.since for _, failure in ordered if failure.since]
+    return Group(
+        id=incident_id(cluster, prints[0]),
+        root=root,
+        severity=max((failure.severity for _, failure in ordered), key=lambda severity: severity.rank),
+        title=f"{lead.title or lead.rule}: {root}",
+        since=min(known, default=None),
+        members=tuple((report.ref, failure) for report, failure in ordered),
+        fingerprints=tuple(prints),
+    )
+
+
+def _importance(root: Ref) -> Callable[[Held], tuple[object, ...]]:
+    def key(held: Held) -> tuple[object, ...]:
+        report, failure = held
+        return (
+            report.ref != root,
+            -failure.severity.rank,
+            failure.symptom,
+            failure.since or _LAST,
+            ref_order(report.ref),
+            failure.rule,
+            failure.container,
+            failure.reason,
+            failure.message,
+            ref_order(failure.cause) if failure.cause else (),
+        )
+
+    return key
+
+
+def _telling(root: Ref, report: Report, failure: Failure) -> tuple[bool, bool, int]:
+    """Which failure names the group: one that is no symptom, near the root, and bad. Ties fall to the order given."""
+    near = root in (report.ref, failure.cause)
+    return (failure.symptom, not near, -failure.severity.rank)
