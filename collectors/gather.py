@@ -1,0 +1,156 @@
+"""What one object and all it depends on look like now: evidence, ready to be judged. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+import msgspec
+from msgspec import Raw
+
+from collectors.index import Edge, Key, decode
+from collectors.store import Store
+from kubewhy.contracts import Link
+from kubewhy.kube.core import Event
+from kubewhy.kube.meta import Object
+from kubewhy.records import Attached, Evidence, Ref, Version
+
+MAX_BYTES = 256 * 1024
+_EVENTS = 20  # the newest; older ones only say the same again
+_PASSED_THROUGH = {"Pod", "ReplicaSet", "Job"}
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass
+class _Found:
+    """What was found of one view, by name."""
+
+    objects: dict[tuple[str | None, str], Raw]
+    missing: dict[str, None]
+    known: bool
+
+
+def gather(store: Store, key: Key, *, cluster: str, version: Version, server: str = "") -> Evidence:
+    """The evidence about an object; that it is gone, where it is not in the store."""
+    resource = store.type_of(key.kind).resource
+    ref = Ref(key.kind, key.name, key.namespace, resource.group)
+    at = store.observed_at or _LONG_AGO
+    subject = store.typed(key)
+    if subject is None:
+        return Evidence(cluster=cluster, version=version, ref=ref, observed_at=at)
+    whole = _encode(subject)
+    events = _events(store, key, subject)
+    related, cut = _within(list(_related(store, key, subject)), MAX_BYTES - len(whole) - 512 * len(events))
+    return Evidence(
+        cluster=cluster,
+        version=version,
+        ref=ref,
+        observed_at=at,
+        uid=subject.metadata.uid,
+        object=Raw(whole),
+        root=root(store, subject, ref),
+        related=related,
+        events=events,
+        server=server,
+        truncated=cut,
+    )
+
+
+def content_hash(evidence: Evidence) -> bytes:
+    """Tells whether anything worth sending changed: without versions, and without how often and when Events came."""
+    told = blake2b(bytes(evidence.object), digest_size=16)
+    told.update(
+        _encode((evidence.root, evidence.related, [(event.reason, event.message) for event in evidence.events]))
+    )
+    return told.digest()
+
+
+def root(store: Store, subject: Object, ref: Ref) -> Ref | None:
+    """The workload at the top of its owners; None when it is that itself.
+
+    Only controllers are followed, never into a Node: a mirror pod is its own root. A custom owner is named unread.
+    """
+    top: Ref | None = None
+    current: Object | None = subject
+    while current is not None and type(current).resource.kind in _PASSED_THROUGH:
+        owner = current.controller
+        if owner is None or owner.kind == "Node":
+            break
+        top = Ref(owner.kind, owner.name, ref.namespace, owner.group)
+        key = store.index.keys.get(owner.uid)
+        current = store.typed(key) if key and owner.kind in _PASSED_THROUGH else None
+    return top
+
+
+def _events(store: Store, key: Key, subject: Object) -> tuple[Event, ...]:
+    needs = [edge.need for edge in store.events_needs(key.kind)]
+    reasons = frozenset[str]().union(*(need.reasons for need in needs))
+    told = [event for event in store.events(key, subject) if event.reason in reasons]
+    told.sort(key=lambda event: (event.at or _LONG_AGO, event.name), reverse=True)
+    return tuple(told[:_EVENTS])
+
+
+def _related(store: Store, key: Key, subject: Object) -> Iterator[tuple[str, _Found]]:
+    found: dict[str, _Found] = {}
+    for edge in store.index.needs_of(key.kind):
+        view = edge.need.view
+        namespace = key.namespace if view.resource.namespaced else None
+        if view.__name__ not in found:
+            found[view.__name__] = _Found({}, {}, store.known(view.resource, namespace))
+        into = found[view.__name__]
+        for other in _linked(store, edge, key, subject, namespace):
+            stored = store.stored(other)
+            if stored is not None:
+                into.objects[other[1:]] = Raw(_encode(decode(stored, view)))
+            elif edge.need.link is Link.NAMED and into.known:
+                into.missing[other.name] = None
+    yield from found.items()
+
+
+def _linked(store: Store, edge: Edge, key: Key, subject: Object, namespace: str | None) -> Iterable[Key]:
+    need, kind = edge.need, edge.kind
+    match need.link:
+        case Link.NAMED if need.names:
+            return [Key(kind, namespace, name) for name in need.names(subject)]
+        case Link.USERS:
+            return store.index.naming(edge, key.namespace, key.name)
+        case Link.SELECTED if need.selector:
+            selector = need.selector(subject)
+            if selector is None:
+                return ()
+            candidates = store.index.candidates(edge, namespace, selector)
+            return [each for each in candidates if selector.matches(_labels(store, edge, each))]
+        case Link.OWNER:
+            return [each for each in store.owners(subject) if each.kind == kind]
+        case Link.OWNED:
+            return [each for each in store.descendants(subject.metadata.uid) if each.kind == kind]
+    return ()
+
+
+def _labels(store: Store, edge: Edge, key: Key) -> dict[str, str]:
+    stored = store.stored(key)
+    return {} if stored is None else store.index.labels(edge, stored)
+
+
+def _within(found: Sequence[tuple[str, _Found]], room: int) -> tuple[tuple[Attached, ...], bool]:
+    """All that was found, cut to so many bytes: from the view that takes most, its last names first."""
+    sizes = {view: sum(map(len, each.objects.values())) for view, each in found}
+    cut = False
+    kept = {view: sorted(each.objects.items(), key=lambda item: (item[0][0] or "", item[0][1])) for view, each in found}
+    while sum(sizes.values()) > room and any(kept.values()):
+        cut = True
+        largest = max((view for view in kept if kept[view]), key=lambda view: sizes[view])
+        _, dropped = kept[largest].pop()
+        sizes[largest] -= len(dropped)
+    attached = tuple(
+        Attached(
+            view=view,
+            known=each.known,
+            objects=tuple(raw for _, raw in kept[view]),
+            missing=tuple(each.missing),
+            count=len(each.objects),
+        )
+        for view, each in sorted(found, key=lambda item: item[0])
+    )
+    return attached, cut

@@ -1,0 +1,162 @@
+"""Who refers to whom: the indexes by which a change finds the objects that depend on it. Pure."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from kubewhy.contracts import Analyzer, Link, Need
+from kubewhy.kube.meta import LabelSelector, Object, Resource
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Key(NamedTuple):
+    """One object of the cluster. `namespace` is None for a kind that has none."""
+
+    kind: str
+    namespace: str | None
+    name: str
+
+
+def key_of(resource: Resource, subject: Object) -> Key:
+    """Its key, from the typed object."""
+    meta = subject.metadata
+    return Key(resource.kind, meta.namespace if resource.namespaced else None, meta.name)
+
+
+class Bag(Generic[K]):
+    """Sets by key, none of them empty."""
+
+    def __init__(self) -> None:
+        self._sets: dict[K, set[Key]] = {}
+
+    def add(self, at: K, key: Key) -> None:
+        self._sets.setdefault(at, set()).add(key)
+
+    def drop(self, at: K, key: Key) -> None:
+        kept = self._sets.get(at)
+        if kept is not None:
+            kept.discard(key)
+            if not kept:
+                del self._sets[at]
+
+    def at(self, at: K) -> Iterable[Key]:
+        return self._sets.get(at, ())
+
+
+class Edge(NamedTuple):
+    """A need of one judged kind. `number` tells edges apart."""
+
+    number: int
+    subject: type[Object]
+    need: Need
+
+    @property
+    def kind(self) -> str:
+        """The related kind."""
+        return self.need.view.resource.kind
+
+
+def edges(analyzers: Iterable[Analyzer[Any]]) -> list[Edge]:
+    """All needs of all analyzers, numbered."""
+    pairs = [(analyzer.reads, need) for analyzer in analyzers for need in analyzer.needs]
+    return [Edge(number, subject, need) for number, (subject, need) in enumerate(pairs)]
+
+
+# The pair of a selector under which it is filed; None for one that has only expressions.
+Pair = tuple[str, str] | None
+Decode = Callable[[bytes, type[Object]], Object]
+
+
+def decode(stored: bytes, view: type[Object]) -> Object:
+    """A typed object from the bytes that the store keeps."""
+    return msgspec.msgpack.decode(stored, type=view)
+
+
+class Index:
+    """What refers to what, by name, by label and by owner, kept as objects come and go."""
+
+    def __init__(self, wanted: Iterable[Edge]) -> None:
+        self._by_subject: dict[str, list[Edge]] = {}
+        self._by_view: dict[str, list[Edge]] = {}
+        for edge in wanted:
+            self._by_subject.setdefault(edge.subject.resource.kind, []).append(edge)
+            self._by_view.setdefault(edge.kind, []).append(edge)
+        self._names: Bag[tuple[int, str | None, str]] = Bag()  # who names it
+        self._labels: Bag[tuple[int, str | None, str, str]] = Bag()  # who carries the label
+        self._members: Bag[tuple[int, str | None]] = Bag()  # who could be selected at all
+        self._selectors: Bag[tuple[int, str | None, Pair]] = Bag()  # who selects by the pair
+        self._children: Bag[str] = Bag()  # whom the uid controls
+        self.keys: dict[str, Key] = {}  # by uid
+
+    def needs_of(self, kind: str) -> list[Edge]:
+        return self._by_subject.get(kind, [])
+
+    def needs_for(self, kind: str) -> list[Edge]:
+        return self._by_view.get(kind, [])
+
+    def put(self, key: Key, stored: bytes, subject: Object) -> None:
+        """Files an object as it is now. What it was before must have been dropped."""
+        self._file(key, stored, subject, Bag.add)
+        self.keys[subject.metadata.uid] = key
+
+    def drop(self, key: Key, stored: bytes, subject: Object) -> None:
+        """Takes out an object as it was filed."""
+        self._file(key, stored, subject, Bag.drop)
+        if self.keys.get(subject.metadata.uid) == key:
+            del self.keys[subject.metadata.uid]
+
+    def _file(self, key: Key, stored: bytes, subject: Object, change: Callable[[Bag[Any], Any, Key], None]) -> None:
+        if subject.controller:
+            change(self._children, subject.controller.uid, key)
+        for edge in self.needs_of(key.kind):
+            space = key.namespace if edge.need.view.resource.namespaced else None
+            if edge.need.link is Link.NAMED and edge.need.names:
+                for name in edge.need.names(subject):
+                    change(self._names, (edge.number, space, name), key)
+            elif edge.need.link is Link.SELECTED and edge.need.selector:
+                selector = edge.need.selector(subject)
+                if selector is not None:
+                    change(self._selectors, (edge.number, space, _filed_under(selector)), key)
+        for edge in self.needs_for(key.kind):
+            space = key.namespace if edge.subject.resource.namespaced else None
+            if edge.need.link is Link.USERS and edge.need.names:
+                for name in edge.need.names(decode(stored, edge.need.view)):
+                    change(self._names, (edge.number, space, name), key)
+            elif edge.need.link is Link.SELECTED:
+                change(self._members, (edge.number, key.namespace), key)
+                for label, value in self.labels(edge, stored).items():
+                    change(self._labels, (edge.number, key.namespace, label, value), key)
+
+    @staticmethod
+    def labels(edge: Edge, stored: bytes) -> dict[str, str]:
+        """The labels by which that need selects the object."""
+        view = decode(stored, edge.need.view)
+        return dict(edge.need.labels(view)) if edge.need.labels else view.metadata.labels
+
+    def naming(self, edge: Edge, namespace: str | None, name: str) -> Iterable[Key]:
+        """Who names that object."""
+        return self._names.at((edge.number, namespace, name))
+
+    def candidates(self, edge: Edge, namespace: str | None, selector: LabelSelector) -> Iterable[Key]:
+        """All that the selector may fit: to be tried with `selector.matches`."""
+        pair = _filed_under(selector)
+        if pair is None:
+            return self._members.at((edge.number, namespace))
+        return self._labels.at((edge.number, namespace, *pair))
+
+    def selecting(self, edge: Edge, namespace: str | None, labels: dict[str, str]) -> Iterator[Key]:
+        """Who may select an object with these labels."""
+        for pair in (None, *labels.items()):
+            yield from self._selectors.at((edge.number, namespace, pair))
+
+    def children(self, uid: str) -> Iterable[Key]:
+        """Whom the object of that uid controls."""
+        return self._children.at(uid)
+
+
+def _filed_under(selector: LabelSelector) -> Pair:
+    # The last label in order tends to be the one that tells objects apart (app before version or tier does not matter:
+    # any one pair is right, a rare one is only faster).
+    return max(selector.match_labels.items(), default=None)
