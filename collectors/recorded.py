@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "kubewhy.recording/v1"
 SUFFIX = ".kwrec"
+_END = b'{"do":"end"}'
 _MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, section 3.1.1
 # While a LIST comes in, so many lines may be lost to a kill; after it, none.
 _FLUSH_LINES = 500
@@ -50,8 +51,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call of a target. `object` has declared fields only, `raw` is as the API server sent it."""
 
     at: datetime
-    do: Literal["begin", "put", "remove", "synced", "refused", "end"]
-    kind: str = ""
+    do: Literal["begin", "put", "remove", "synced", "refused"]
+    kind: str
     group: str = ""
     namespace: str | None = None
     name: str = ""
@@ -71,13 +72,12 @@ class Recorder:
         self._encoder = msgspec.json.Encoder()
         self._listing: set[tuple[Resource, str | None]] = set()
         self._unflushed = 0
-        self._last: datetime | None = None
         if header.raw:
             log.warning(
                 "a raw recording holds whole objects, with environment values and whatever else is in them",
                 extra={"file": str(path)},
             )
-        self._line(header, flush=True)
+        self._line(self._encoder.encode(header), flush=True)
 
     def begin(self, resource: Resource, namespace: str | None, at: datetime) -> None:
         self._listing.add((resource, namespace))
@@ -105,10 +105,9 @@ class Recorder:
         """Says that the recording is whole, and closes the file."""
         if self._stream.closed:
             return
-        if self._last is not None:
-            self._line(Entry(at=self._last, do="end"), flush=True)
+        self._line(_END, flush=True)
         try:
-            self._stream.close()
+            self._stream.close()  # type: ignore[no-untyped-call]
         except OSError as error:
             raise self._failed(error) from None
 
@@ -119,14 +118,13 @@ class Recorder:
         self.close()
 
     def _call(self, resource: Resource, at: datetime, **told: Any) -> None:
-        self._last = at
         listing = any(each == resource for each, _ in self._listing)
         entry = Entry(at=at, kind=resource.kind, group=resource.group, **told)
-        self._line(entry, flush=not listing or self._unflushed >= _FLUSH_LINES)
+        self._line(self._encoder.encode(entry), flush=not listing or self._unflushed >= _FLUSH_LINES)
 
-    def _line(self, line: msgspec.Struct, *, flush: bool) -> None:
+    def _line(self, line: bytes, *, flush: bool) -> None:
         try:
-            self._stream.write(self._encoder.encode(line) + b"\n")
+            self._stream.write(line + b"\n")
             self._unflushed += 1
             if flush:
                 self._stream.flush(zstandard.FLUSH_BLOCK)
@@ -250,11 +248,11 @@ def _header(path: Path, line: bytes) -> Header:
 def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Entry]:
     decoder = msgspec.json.Decoder(Entry)
     for number, line in enumerate(lines, start=2):
+        if line == _END:
+            return
         try:
             entry = decoder.decode(line)
         except msgspec.MsgspecError as error:
             raise ConfigError(f"{path}: line {number} is damaged ({error}); record it again") from None
-        if entry.do == "end":
-            return
         yield entry
     log.warning("the recording is cut off; what is readable of it is used", extra={"file": str(path)})
