@@ -35,6 +35,12 @@ class Deployment(Object, frozen=True):
     status: DeploymentStatus = DeploymentStatus()
 
 
+class DeploymentName(Object, frozen=True):
+    """A view of a deployment: that it is there."""
+
+    resource: ClassVar[Resource] = Deployment.resource
+
+
 class ReplicaSetSpec(Part, frozen=True):
     replicas: int = 1
     selector: LabelSelector = LabelSelector()
@@ -64,12 +70,22 @@ class Ordinals(Part, frozen=True):
     start: int = 0
 
 
+class RollingUpdate(Part, frozen=True):
+    partition: int = 0  # ordinals below keep their revision by design
+
+
+class UpdateStrategy(Part, frozen=True):
+    type: str = "RollingUpdate"
+    rolling_update: RollingUpdate | None = None
+
+
 class StatefulSetSpec(Part, frozen=True):
     replicas: int = 1
     service_name: str = ""
     selector: LabelSelector = LabelSelector()
     template: PodTemplate = PodTemplate()
     pod_management_policy: str = "OrderedReady"
+    update_strategy: UpdateStrategy = UpdateStrategy()
     ordinals: Ordinals = Ordinals()
     volume_claim_templates: tuple[ClaimTemplate, ...] = ()
 

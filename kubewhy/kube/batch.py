@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from kubewhy.kube.core import ObjectReference
-from kubewhy.kube.meta import Condition, Object, Part, Resource
+from kubewhy.kube.meta import Condition, Object, Part, Resource, condition
 
 
 class JobSpec(Part, frozen=True):
@@ -13,6 +13,8 @@ class JobSpec(Part, frozen=True):
     backoff_limit: int = 6
     active_deadline_seconds: int | None = None
     suspend: bool = False
+    managed_by: str | None = None  # another controller than Kubernetes' own
+    ttl_seconds_after_finished: int | None = None
 
 
 class JobStatus(Part, frozen=True):
@@ -20,6 +22,7 @@ class JobStatus(Part, frozen=True):
     ready: int = 0
     succeeded: int = 0
     failed: int = 0
+    terminating: int = 0
     start_time: datetime | None = None
     completion_time: datetime | None = None
     failed_indexes: str = ""
@@ -33,12 +36,42 @@ class Job(Object, frozen=True):
     status: JobStatus = JobStatus()
 
 
+class JobRunStatus(Part, frozen=True):
+    completion_time: datetime | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+class JobRun(Object, frozen=True):
+    """A view of a job: how it ended."""
+
+    resource: ClassVar[Resource] = Job.resource
+
+    status: JobRunStatus = JobRunStatus()
+
+
+def failed_condition(conditions: tuple[Condition, ...]) -> Condition | None:
+    """The condition by which a job has failed. FailureTarget comes first, while its last pods still end."""
+    told = (condition(conditions, "Failed"), condition(conditions, "FailureTarget"))
+    return next((each for each in told if each and each.status == "True"), None)
+
+
+def is_complete(conditions: tuple[Condition, ...]) -> bool:
+    """Whether a job has succeeded. SuccessCriteriaMet comes first, while its last pods still end."""
+    told = (condition(conditions, "Complete"), condition(conditions, "SuccessCriteriaMet"))
+    return any(each.status == "True" for each in told if each)
+
+
+class JobTemplate(Part, frozen=True):
+    spec: JobSpec = JobSpec()
+
+
 class CronJobSpec(Part, frozen=True):
     schedule: str = ""
     time_zone: str | None = None
     suspend: bool = False
     concurrency_policy: str = "Allow"
     starting_deadline_seconds: int | None = None
+    job_template: JobTemplate = JobTemplate()
 
 
 class CronJobStatus(Part, frozen=True):
@@ -52,3 +85,9 @@ class CronJob(Object, frozen=True):
 
     spec: CronJobSpec = CronJobSpec()
     status: CronJobStatus = CronJobStatus()
+
+
+class CronJobName(Object, frozen=True):
+    """A view of a cron job: that it is there."""
+
+    resource: ClassVar[Resource] = CronJob.resource

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from kubewhy.kube.meta import Condition, Object, Part, Resource
+from kubewhy.kube.meta import Condition, Object, Part, Resource, condition
 
 
 class ContainerPort(Part, frozen=True):
@@ -47,14 +47,20 @@ class EphemeralSource(Part, frozen=True):
     """A volume whose claim is made with the pod and named after both."""
 
 
+class LocalReference(Part, frozen=True):
+    name: str = ""
+
+
+class SecretSource(Part, frozen=True):
+    secret_name: str = ""
+
+
 class Volume(Part, frozen=True):
     name: str = ""
     persistent_volume_claim: ClaimSource | None = None
     ephemeral: EphemeralSource | None = None
-
-
-class LocalReference(Part, frozen=True):
-    name: str = ""
+    secret: SecretSource | None = None
+    config_map: LocalReference | None = None
 
 
 class ReadinessGate(Part, frozen=True):
@@ -158,6 +164,33 @@ class PodState(Object, frozen=True):
 
     spec: PodStateSpec = PodStateSpec()
     status: PodStateStatus = PodStateStatus()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a controller counts it: neither finished nor being deleted."""
+        return not self.deleting and self.status.phase not in {"Succeeded", "Failed"}
+
+    @property
+    def is_ready(self) -> bool:
+        ready = condition(self.status.conditions, "Ready")
+        return ready is not None and ready.status == "True"
+
+    @property
+    def unready_since(self) -> datetime | None:
+        """When a pod that is not ready stopped being so, or was made."""
+        ready = condition(self.status.conditions, "Ready")
+        return (ready.last_transition_time if ready else None) or self.created
+
+    @property
+    def lost_node(self) -> str:
+        """Its node, where that has gone silent; empty otherwise.
+
+        The node controller then takes Ready from the pod but leaves ContainersReady, which only the kubelet writes.
+        """
+        ready = condition(self.status.conditions, "Ready")
+        running = condition(self.status.conditions, "ContainersReady")
+        lost = ready and running and ready.status != "True" and running.status == "True"
+        return self.spec.node_name if lost and ready and ready.reason != "ReadinessGatesNotReady" else ""
 
 
 class Taint(Part, frozen=True):

@@ -1,0 +1,108 @@
+"""What is generated is current, and the schemas fit what is really written."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from analyzers import ANALYZERS
+from analyzers.stage import AnalyzerStage
+from kubewhy.cli.rules import markdown, reference
+from kubewhy.records import (
+    Evidence,
+    Finding,
+    Heartbeat,
+    IncidentView,
+    Inventory,
+    Ref,
+    Report,
+    Severity,
+    Told,
+    Version,
+    encode,
+)
+from kubewhy.schemas import DOCUMENTS, render
+from tests.conformance.cases import load
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+POD = Ref("Pod", "web", "shop")
+
+
+def records() -> Iterator[msgspec.Struct]:
+    for analyzer in ANALYZERS:
+        for case in load(analyzer):
+            yield case.evidence
+            yield from AnalyzerStage([analyzer]).feed(case.evidence, NOW)
+    yield Evidence(cluster="c1", version=Version(1, 2), ref=POD, observed_at=NOW)
+    yield Inventory(
+        cluster="c1", version=Version(1, 2), kind="Pod", group="", namespaces=(), low=0, high=2**64, hashes=(1, 2)
+    )
+    yield Heartbeat(cluster="c1", version=Version(1, 2), observed_at=NOW)
+    failure = Told(
+        object=POD,
+        rule="pod-unschedulable",
+        severity=Severity.WARNING,
+        message="no node",
+        since=NOW,
+        until=None,
+        docs="",
+        cause=Ref("Node", "n1"),
+    )
+    incident = IncidentView(
+        id="i1",
+        cluster="c1",
+        title="web cannot start",
+        severity=Severity.CRITICAL,
+        state="open",
+        root=Ref("Deployment", "web", "shop", "apps"),
+        members=(POD,),
+        member_count=1,
+        opened_at=NOW,
+        resolved_at=None,
+        resolution=None,
+        failures=(failure,),
+    )
+    yield Finding(id="f1", transition="opened", at=NOW, revision=1, incident=incident)
+    yield Finding(id="f2", transition="explained", at=NOW, revision=2, incident=incident, explanation={"by": "rules"})
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    schema: dict[str, Any] = json.loads((REFERENCE / "schemas" / f"{name}.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_rule_reference_is_current() -> None:
+    committed = (REFERENCE / "rules.md").read_text()
+    assert committed == markdown(reference(ANALYZERS)) + "\n", "run `make docs`"
+
+
+def test_the_schemas_are_current() -> None:
+    committed = {path.name: path.read_text() for path in (REFERENCE / "schemas").iterdir()}
+    assert committed == render(), "run `make docs`"
+
+
+def test_the_schemas_are_the_same_each_time() -> None:
+    assert render() == render()
+
+
+def test_every_record_that_is_written_fits_its_schema() -> None:
+    seen = set()
+    validators = {record: validator(name) for name, record in DOCUMENTS.items()}
+    for record in records():
+        validators[type(record)].validate(json.loads(encode(record)))
+        seen.add(type(record))
+    assert seen == {Evidence, Report, Inventory, Heartbeat, Finding}
+
+
+@pytest.mark.parametrize("change", [{"cluster": 7}, {"surprise": True}, {"type": "report"}, {"version": [1]}])
+def test_what_is_no_evidence_does_not_fit(change: dict[str, Any]) -> None:
+    told = json.loads(encode(Evidence(cluster="c1", version=Version(1, 2), ref=POD, observed_at=NOW)))
+    with pytest.raises(jsonschema.ValidationError):
+        validator("evidence").validate({**told, **change})
