@@ -3,11 +3,16 @@
 from importlib.metadata import entry_points
 from typing import Any
 
-from analyzers import pod
+from analyzers import node, persistent_volume_claim, pod, service
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
 
-ANALYZERS: tuple[Analyzer[Any], ...] = (pod.ANALYZER,)
+ANALYZERS: tuple[Analyzer[Any], ...] = (
+    node.ANALYZER,
+    persistent_volume_claim.ANALYZER,
+    pod.ANALYZER,
+    service.ANALYZER,
+)
 
 
 def enabled() -> tuple[Analyzer[Any], ...]:
