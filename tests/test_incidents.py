@@ -1,0 +1,331 @@
+"""Incidents as they open, change and end."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from explainer.incidents import Incidents
+from kubewhy.records import (
+    Failure,
+    Finding,
+    Heartbeat,
+    Inventory,
+    Ref,
+    Report,
+    Severity,
+    Tick,
+    Version,
+    encode,
+    key_hash,
+)
+from tests.golden import golden
+from tests.test_correlation import ref
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SERVER_AHEAD = timedelta(minutes=7)  # the API server's clock differs from the broker's
+SECOND = timedelta(seconds=1)
+
+
+def broken(rule: str = "crash", **more: Any) -> Failure:
+    return Failure(**{"rule": rule, "severity": Severity.CRITICAL, "message": f"it is {rule}", "title": rule, **more})
+
+
+class Clock:
+    """Feeds records at a time of its own."""
+
+    def __init__(self) -> None:
+        self.stage = Incidents()
+        self.now = START
+        self.seq = 0
+        self.findings: list[Finding] = []
+
+    def feed(self, record: Report | Inventory | Heartbeat | Tick) -> list[str]:
+        found = list(self.stage.feed(record, self.now))
+        self.findings += found
+        return [
+            f"{each.transition} {each.incident.root}"
+            + (f" {each.incident.resolution}" if each.incident.resolution else "")
+            for each in found
+        ]
+
+    def say(self, subject: str, *failures: Failure, root: str | None = None, **more: Any) -> list[str]:
+        self.seq += 1
+        name = ref(subject)
+        fields: dict[str, Any] = {"cluster": "c", "version": Version(1, self.seq), "ref": name} | more
+        fields |= {"root": ref(root) if root else name, "observed_at": self.server, "failures": failures}
+        return self.feed(Report(**fields))
+
+    @property
+    def server(self) -> datetime:
+        return self.now + SERVER_AHEAD
+
+    def wait(self, seconds: float) -> list[str]:
+        told = []
+        for _ in range(int(seconds)):
+            self.now += SECOND
+            told += self.feed(Tick())
+        return told
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_a_failure_without_a_hold_opens_at_once_and_resolves_when_it_recovers(clock: Clock) -> None:
+    assert clock.say("Pod shop/a", broken()) == ["opened Pod shop/a"]
+    assert clock.say("Pod shop/a") == ["resolved Pod shop/a recovered"]
+    opened, resolved = clock.findings
+    assert (opened.revision, resolved.revision) == (1, 2)
+    assert opened.incident.id == resolved.incident.id
+    assert opened.id != resolved.id
+
+
+def test_a_repeat_is_silent(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken())
+    assert clock.say("Pod shop/a", broken(message="it crashed once more")) == []
+    assert clock.say("Pod shop/a", broken(), version=Version(1, 2)) == []
+    assert clock.say("Pod shop/healthy") == []
+    assert clock.wait(30) == []
+
+
+def test_a_failure_opens_only_after_its_hold(clock: Clock) -> None:
+    assert clock.say("Pod shop/a", broken(hold=10)) == []
+    assert clock.wait(9) == []
+    assert clock.wait(1) == ["opened Pod shop/a"]
+
+
+def test_a_hold_counts_from_the_onset_by_the_servers_clock(clock: Clock) -> None:
+    assert clock.say("Pod shop/a", broken(hold=10, since=clock.server - 6 * SECOND)) == []
+    assert clock.wait(3) == []
+    assert clock.wait(1) == ["opened Pod shop/a"]
+    assert clock.say("Pod shop/b", broken(hold=10, since=clock.server - 10 * SECOND)) == ["opened Pod shop/b"]
+
+
+def test_an_unknown_onset_is_not_forgotten_when_the_failure_is_stated_again(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken(hold=10))
+    clock.wait(6)
+    clock.say("Pod shop/a", broken(hold=10))
+    assert clock.wait(4) == ["opened Pod shop/a"]
+
+
+def test_what_recovers_within_its_hold_is_never_told(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken(hold=10))
+    clock.wait(5)
+    assert clock.say("Pod shop/a") == []
+    assert clock.wait(20) == []
+
+
+def test_a_failure_fades_at_its_until(clock: Clock) -> None:
+    assert clock.say("Pod shop/a", broken(until=clock.server + 5 * SECOND)) == ["opened Pod shop/a"]
+    clock.wait(3)
+    assert clock.say("Pod shop/a", broken(until=clock.server + 5 * SECOND)) == []
+    assert clock.wait(4) == []
+    assert clock.wait(1) == ["resolved Pod shop/a recovered"]
+
+
+@pytest.mark.parametrize("year", [2027, 9999])
+def test_a_declared_deadline_is_silent_until_it_comes(clock: Clock, year: int) -> None:
+    assert clock.say("Pod shop/a", broken(since=datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC))) == []
+    clock.wait(5)
+    clock.now = datetime(2027, 12, 31, 23, 59, tzinfo=UTC) - SERVER_AHEAD
+    assert clock.wait(60) == (["opened Pod shop/a"] if year == 2027 else [])
+
+
+def test_a_deleted_object_resolves_as_deleted(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken())
+    assert clock.say("Pod shop/a", gone=True) == ["resolved Pod shop/a deleted"]
+    assert clock.say("Pod shop/never-seen", gone=True) == []
+
+
+def test_an_older_report_is_dropped_also_after_recovery(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken())
+    clock.say("Pod shop/a")
+    assert clock.say("Pod shop/a", broken(), version=Version(1, 1)) == []
+    assert clock.say("Pod shop/a", broken(), version=Version(1, 9)) == ["opened Pod shop/a"]
+    assert clock.say("Pod shop/a", version=Version(1, 8)) == []
+
+
+def test_a_collector_that_is_no_longer_active_is_not_believed(clock: Clock) -> None:
+    clock.feed(Heartbeat(cluster="c", version=Version(2, 1), observed_at=clock.server))
+    assert clock.say("Pod shop/a", broken(), version=Version(1, 99)) == []
+    assert clock.say("Pod shop/a", broken(), cluster="other", version=Version(1, 99)) == ["opened Pod shop/a"]
+
+
+def test_a_rule_that_raises_leaves_what_it_said_before(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken())
+    assert clock.say("Pod shop/a", broken=("Pod",)) == []
+    assert clock.say("Pod shop/a", broken("other"), broken=("Pod",)) == []
+    assert {told.rule for told in last_of(clock, 5)} == {"crash", "other"}
+    assert clock.say("Pod shop/a") == ["resolved Pod shop/a recovered"]
+
+
+def last_of(clock: Clock, seconds: float) -> tuple[Any, ...]:
+    clock.wait(seconds)
+    return clock.findings[-1].incident.failures
+
+
+def test_failures_alike_but_for_their_cause_are_all_kept(clock: Clock) -> None:
+    secrets = [broken("config", cause=Ref("Secret", name, "shop")) for name in "xy"]
+    assert clock.say("Pod shop/a", *secrets) == ["opened Secret shop/x", "opened Secret shop/y"]
+
+
+def inventory(clock: Clock, *names: str, **more: Any) -> Inventory:
+    fields: dict[str, Any] = {"kind": "Pod", "group": "", "namespaces": (), "low": 0, "high": 2**64}
+    fields |= {"version": Version(1, clock.seq + 1), "hashes": tuple(sorted(key_hash("shop", name) for name in names))}
+    return Inventory(cluster="c", **{**fields, **more})
+
+
+def test_an_inventory_resolves_what_it_does_not_list(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken())
+    clock.say("Pod shop/b", broken())
+    assert clock.feed(inventory(clock, "a")) == ["resolved Pod shop/b deleted"]
+
+
+def test_an_inventory_says_nothing_beyond_its_kind_scope_range_and_version(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken())
+    assert clock.feed(inventory(clock, kind="Node")) == []
+    assert clock.feed(inventory(clock, group="apps")) == []
+    assert clock.feed(inventory(clock, namespaces=("other",))) == []
+    assert clock.feed(inventory(clock, low=key_hash("shop", "a") + 1)) == []
+    assert clock.feed(inventory(clock, high=key_hash("shop", "a"))) == []
+    assert clock.feed(inventory(clock, version=Version(1, 1))) == []
+    assert clock.feed(inventory(clock, namespaces=("shop",))) == ["resolved Pod shop/a deleted"]
+
+
+def test_changes_are_told_at_most_every_five_seconds_and_none_is_lost(clock: Clock) -> None:
+    for name in "abc":
+        clock.say(f"Pod shop/{name}", broken(), root="Deployment shop/web")
+    assert [each.transition for each in clock.findings] == ["opened"]
+    assert clock.wait(4) == []
+    assert clock.wait(1) == ["updated Deployment shop/web"]
+    assert clock.findings[-1].incident.member_count == 3
+    assert clock.wait(10) == []
+    assert clock.say("Pod shop/d", broken(), root="Deployment shop/web") == ["updated Deployment shop/web"]
+
+
+def test_a_change_that_is_undone_before_it_is_told_is_not_told(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken(), root="Deployment shop/web")
+    clock.say("Pod shop/b", broken(), root="Deployment shop/web")
+    clock.say("Pod shop/b", root="Deployment shop/web")
+    assert clock.wait(10) == []
+
+
+def test_an_incident_keeps_its_id_when_its_root_is_found(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken("config"))
+    clock.wait(6)
+    assert clock.say("Pod shop/a", broken("config", cause=Ref("Secret", "s", "shop"))) == ["updated Secret shop/s"]
+    opened, updated = clock.findings
+    assert opened.incident.id == updated.incident.id
+
+
+def test_when_two_incidents_join_the_younger_is_superseded(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken())
+    clock.wait(6)
+    clock.say("Pod shop/b", broken())
+    lost = broken(cause=Ref("Node", "n"))
+    clock.wait(6)
+    assert clock.say("Pod shop/b", lost) == ["updated Node n"]
+    assert clock.say("Pod shop/a", lost) == ["resolved Node n superseded", "updated Node n"]
+    assert clock.findings[-1].incident.id == clock.findings[0].incident.id
+
+
+def test_when_one_incident_parts_each_failure_stays_in_an_incident(clock: Clock) -> None:
+    node = Ref("Node", "n")
+    for name in "abc":
+        clock.say(f"Pod shop/{name}", broken(cause=node))
+    clock.wait(12)
+    assert clock.say("Pod shop/c", broken()) == ["updated Node n", "opened Pod shop/c"]
+    assert len({each.incident.id for each in clock.findings}) == 2
+
+
+def test_the_same_failure_later_is_another_incident(clock: Clock) -> None:
+    for _ in range(2):
+        clock.say("Pod shop/a", broken())
+        clock.say("Pod shop/a")
+        clock.wait(60)
+    assert len({each.id for each in clock.findings}) == 4
+
+
+def test_a_finding_names_five_members_and_lists_every_failure(clock: Clock) -> None:
+    for n in range(8):
+        clock.say(f"Pod shop/p{n}", broken(), root="Deployment shop/web")
+    clock.wait(6)
+    incident = clock.findings[-1].incident
+    assert (len(incident.members), incident.member_count, len(incident.failures)) == (5, 8, 8)
+
+
+def test_a_storm_is_grouped_seldom_and_ends_complete(clock: Clock) -> None:
+    clock.say("Node n", broken("lost"))
+    for n in range(2000):
+        clock.now += SECOND / 1000
+        clock.say(f"Pod shop/p{n}", broken(cause=Ref("Node", "n")), root=f"Deployment shop/d{n % 40}")
+    clock.wait(6)
+    assert clock.findings[-1].incident.member_count == 2001
+    assert len({each.incident.id for each in clock.findings}) == 1
+    for n in range(2000):
+        clock.say(f"Pod shop/p{n}", root=f"Deployment shop/d{n % 40}")
+    assert clock.say("Node n") + clock.wait(1) == ["resolved Node n recovered"]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from(["fail", "config", "heal", "gone", "raise"]),
+        st.integers(0, 9),
+        st.sampled_from([None, Ref("Node", "n"), Ref("Pod", "a", "shop")]),
+        st.sampled_from([0.0, 3.0]),
+    ),
+    max_size=40,
+)
+
+
+def play(steps: list[Any], *, twice: bool = False) -> Clock:
+    clock = Clock()
+    for name, does, pause, cause, hold in steps:
+        clock.wait(pause)
+        failing = (broken(does, cause=cause, hold=hold),) if does in ("fail", "config") else ()
+        for _ in range(1 + twice):
+            more = {"gone": does == "gone", "broken": ("Pod",) if does == "raise" else ()}
+            clock.say(f"Pod shop/{name}", *failing, root="Deployment shop/web" if name == "c" else None, **more)
+            clock.seq -= twice
+        clock.seq += twice
+    clock.wait(10)
+    return clock
+
+
+@given(STEPS)
+def test_equal_input_gives_equal_findings_and_a_repeat_adds_none(steps: list[Any]) -> None:
+    findings = play(steps).findings
+    assert play(steps).findings == findings
+    assert [each.id for each in play(steps, twice=True).findings] == [each.id for each in findings]
+
+
+@given(STEPS)
+def test_every_incident_opens_once_and_counts_its_revisions(steps: list[Any]) -> None:
+    state: dict[str, int] = {}
+    for finding in play(steps).findings:
+        key = finding.incident.id
+        assert (finding.transition == "opened") == (key not in state)
+        assert finding.revision == state.get(key, 0) + 1
+        assert state.get(key) != -1
+        state[key] = finding.revision
+    clock = play([*steps, *((name, "heal", 0, None, 0.0) for name in "abc")])
+    ended = [each.incident.id for each in clock.findings if each.transition == "resolved"]
+    assert sorted(ended) == sorted({each.incident.id for each in clock.findings})
+
+
+def test_the_findings_json_has_every_key(clock: Clock) -> None:
+    secret = Ref("Secret", "password", "shop")
+    told = broken(
+        "config", cause=secret, since=clock.server, docs="https://kubewhy.dev/r", container="app", reason="Missing"
+    )
+    clock.say("Pod shop/a", told)
+    clock.say("Pod shop/a")
+    lines = b"".join(encode(each) + b"\n" for each in clock.findings)
+    golden("findings.jsonl", lines.decode())
+    assert all(msgspec.json.decode(line, type=Finding) for line in lines.splitlines())
