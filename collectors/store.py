@@ -35,6 +35,7 @@ class Store:
         self._events: dict[str, set[tuple[str | None, str]]] = {}  # by what they are about
         self._listing: dict[Scope, set[tuple[str | None, str]]] = {}
         self._synced: set[Scope] = set()
+        self._refused: dict[Scope, str] = {}
         self.observed_at: datetime | None = None
 
     # What a LIST and its WATCH say.
@@ -60,6 +61,7 @@ class Store:
     def synced(self, resource: Resource, namespace: str | None, at: datetime) -> None:
         self.observed_at = at
         scope = (resource.kind, namespace)
+        self._refused.pop(scope, None)
         seen = self._listing.pop(scope, set())
         for space, name in list(self._tables[resource.kind]):
             if (namespace is None or space == namespace) and (space, name) not in seen:
@@ -72,6 +74,7 @@ class Store:
         self.observed_at = at
         scope = (resource.kind, namespace)
         self._listing.pop(scope, None)
+        self._refused[scope] = reason
         if scope in self._synced:
             self._synced.discard(scope)
             self._touch_all_that_need(resource.kind, namespace)
@@ -81,6 +84,13 @@ class Store:
     def known(self, resource: Resource, namespace: str | None) -> bool:
         """Whether all objects of the kind in that namespace are here; None asks for all namespaces."""
         return (resource.kind, None) in self._synced or (resource.kind, namespace) in self._synced
+
+    def refusals(self) -> list[tuple[str, str]]:
+        """What cannot be read, and why: the kind's plural, with the namespace where only one is meant."""
+        return sorted(
+            (f"{self._types[kind].resource} in {space}" if space else str(self._types[kind].resource), reason)
+            for (kind, space), reason in self._refused.items()
+        )
 
     def stored(self, key: Key) -> bytes | None:
         return self._tables[key.kind].get(key[1:])
