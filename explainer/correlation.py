@@ -62,7 +62,15 @@ def incident_id(cluster: str, first: str, opening: str = "") -> str:
 
 def opens_at(failure: Failure, created: datetime | None, first_seen: datetime) -> datetime:
     """When the hold ends. An unknown onset counts from the creation (None in a stream), else from first sight."""
-    return (failure.since or created or first_seen) + timedelta(seconds=failure.hold)
+    return later(failure.since or created or first_seen, timedelta(seconds=failure.hold))
+
+
+def later(when: datetime, by: timedelta) -> datetime:
+    """The sum, or the end of time: a certificate may well say the year 9999."""
+    try:
+        return when + by
+    except OverflowError:
+        return _LAST
 
 
 def correlate(cluster: str, held: Iterable[Held]) -> list[Group]:
