@@ -93,8 +93,9 @@ def _no_pods(service: Service, related: Related) -> Iterator[Failure]:
         message = f"{type(wanting[0]).resource.kind} {wanting[0].name} has no pod"
         yield NOT_READY.failure(message, since=since, cause=Ref.to(wanting[0]))
         return
-    # Scaled to nothing on purpose, or perhaps: what we may not read could be.
-    if workloads or not all(related.known(view) for view in (DeploymentScale, StatefulSetScale)):
+    # Scaled to nothing or done with its work on purpose, or perhaps: what we may not read could be.
+    ended = any(pod.status.phase == "Succeeded" for pod in related.all(Backend))
+    if workloads or ended or not all(related.known(view) for view in (DeploymentScale, StatefulSetScale)):
         return
     # Monitoring charts leave headless services about whose pods run elsewhere; one pod's own is its workload's matter.
     if service.spec.cluster_ip == "None" or OF_ONE_POD & service.spec.selector.keys():
@@ -111,7 +112,9 @@ def _readiness(service: Service, related: Related, pods: Sequence[Backend]) -> I
     if related.count(EndpointSlice) > len(slices) or (workloads and not any(_wants(each) for each in workloads)):
         return
     if not any(_ready(each) for each in slices):
-        since = _newest(service.created, *map(_changed, pods))
+        # A ready pod that is being deleted serves until it goes, if no other does.
+        going = (pod.deleting for pod in related.all(Backend))
+        since = _newest(service.created, *map(_changed, pods), *going)
         ready = [pod for pod in pods if _is_ready(pod)]
         if ready:
             message = f"pods are ready ({_names(ready)}), but no endpoint slice lists one as ready"
@@ -126,9 +129,9 @@ def _readiness(service: Service, related: Related, pods: Sequence[Backend]) -> I
     serving = {name for each in slices for name in _ready(each)}
     pods = [pod for pod in pods if pod.status.phase != "Failed"]
     unready = [pod for pod in pods if pod.name not in serving]
-    whole = related.count(Backend) == len(related.all(Backend))
+    whole = related.count(Backend) == len(related.all(Backend)) and "" not in serving
     if whole and service.spec.cluster_ip != "None" and len(unready) * 2 > len(pods):
-        message = f"only {len(pods) - len(unready)} of its {len(pods)} pods take traffic; not ready: {_names(unready)}"
+        message = f"it has only {len(pods) - len(unready)} of {len(pods)} pods ready; not ready: {_names(unready)}"
         since = _newest(service.created, *map(_changed, unready))
         yield FEW_READY.failure(message, since=since, cause=_cause(unready, workloads))
 
