@@ -106,13 +106,17 @@ def _pair(told: str) -> tuple[str, str]:
     return kind, name
 
 
+# Keeps other scenarios' pods off the nodes in trouble.
+_KEEP_OFF = ({"key": "testbed.kubewhy.dev/troubled", "effect": "NoSchedule"},)
+
+
 def _add_node(plane: "ControlPlane", name: str) -> None:
     name, _, play = name.partition("=")
-    plane.nodes.add(name, play=play or None)
+    plane.nodes.add(name, play=play or None, taints=_KEEP_OFF)
 
 
 def _lose_node(plane: "ControlPlane", name: str) -> None:
-    plane.nodes.add(name)
+    plane.nodes.add(name, taints=_KEEP_OFF)
     plane.api.wait(f"/api/v1/nodes/{name}", lambda _: plane.nodes.is_ready(name), 30)
     plane.nodes.lose(name)
 
@@ -139,12 +143,28 @@ def _break_image(plane: "ControlPlane", path: str) -> None:
     plane.api.patch(path, {"spec": {"template": pod}})
 
 
+def _restart(plane: "ControlPlane", path: str) -> None:
+    _await_ready(plane, path)
+    annotations = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+    plane.api.patch(path, {"spec": {"template": {"metadata": {"annotations": annotations}}}})
+
+
+def _delete_pods(plane: "ControlPlane", namespace: str) -> None:
+    """Not before they run: a pod that never started goes at once."""
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    plane.api.wait(path, lambda pods: any(each["status"]["phase"] == "Running" for each in pods["items"]), 60)
+    for pod in plane.api.list(path):
+        plane.api.delete(f"{path}/{pod['metadata']['name']}", grace=5)
+
+
 _ACTIONS: dict[str, Action] = {
     "add-node": _add_node,
     "lose-node": _lose_node,
     "delete-volume": _delete_volume,
     "await-bound": _await_bound,
     "break-image": _break_image,
+    "restart": _restart,
+    "delete-pods": _delete_pods,
 }
 
 SHOP = _read(_FOLDER / "shop.yaml")[0]

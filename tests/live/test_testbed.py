@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra.testbed.control_plane import ControlPlane, wait_until
+from infra.testbed.scenarios import SCENARIOS, SHOP, find
 
 pytestmark = pytest.mark.live
 
@@ -41,6 +42,31 @@ def ready(replicas: int) -> Any:
 def test_a_deployment_becomes_ready(plane: ControlPlane) -> None:
     plane.api.apply(deployment("well", "web", replicas=3))
     plane.api.wait("/apis/apps/v1/namespaces/well/deployments/web", ready(3), 60)
+
+
+def test_the_shop_becomes_healthy(plane: ControlPlane) -> None:
+    SHOP.play(plane)
+    plane.api.wait("/apis/apps/v1/namespaces/shop/deployments/web", ready(3), 60)
+    plane.api.wait("/apis/apps/v1/namespaces/shop/statefulsets/db", ready(2), 60)
+    plane.api.wait("/apis/batch/v1/namespaces/shop/jobs/import", lambda job: job["status"].get("succeeded") == 1, 60)
+
+
+def test_a_pod_recovers_when_what_it_misses_arrives(plane: ControlPlane) -> None:
+    find("secret-missing")[0].play(plane)
+
+    def refused(pods: Object) -> bool:
+        statuses = [each for pod in pods["items"] for each in pod["status"].get("containerStatuses", ())]
+        return any(each["state"].get("waiting", {}).get("message") == 'secret "token" not found' for each in statuses)
+
+    plane.api.wait("/api/v1/namespaces/secret-missing/pods", refused, 60)
+    metadata = {"name": "token", "namespace": "secret-missing"}
+    plane.api.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"value": "x"}})
+    plane.api.wait("/apis/apps/v1/namespaces/secret-missing/deployments/app", ready(1), 60)
+
+
+def test_every_scenario_has_a_name_of_its_own_and_says_who_is_to_blame() -> None:
+    assert len({each.name for each in SCENARIOS}) == len(SCENARIOS) >= 34
+    assert all(each.healthy or each.root for each in SCENARIOS)
 
 
 def test_a_crash_cycles_and_says_so(plane: ControlPlane) -> None:
