@@ -17,6 +17,7 @@ import msgspec
 import zstandard
 from msgspec import Raw
 
+from collectors.decoding import identify
 from collectors.target import Target
 from kubewhy import __version__
 from kubewhy.errors import ConfigError
@@ -72,6 +73,8 @@ class Recorder:
         self._encoder = msgspec.json.Encoder()
         self._listing: set[tuple[Resource, str | None]] = set()
         self._unflushed = 0
+        self._raw = header.raw
+        self._raws: dict[tuple[Resource, str | None, str], Raw] = {}
         if header.raw:
             log.warning(
                 "a raw recording holds whole objects, with environment values and whatever else is in them",
@@ -84,11 +87,18 @@ class Recorder:
         self._call(resource, at, do="begin", namespace=namespace)
 
     def put(self, resource: Resource, subject: Object, at: datetime) -> None:
-        self._call(resource, at, do="put", object=Raw(self._encoder.encode(subject)))
+        raw = self._raws.pop((resource, subject.namespace, subject.name), None)
+        if raw is None:
+            self._call(resource, at, do="put", object=Raw(self._encoder.encode(subject)))
+        else:
+            self._call(resource, at, do="put", raw=raw)
 
-    def put_raw(self, resource: Resource, raw: bytes, at: datetime) -> None:
-        """In place of `put`, in a raw recording: the object's JSON, on one line."""
-        self._call(resource, at, do="put", raw=Raw(msgspec.json.format(raw, indent=-1)))
+    def on_raw(self, resource: Resource, event: str, raw: bytes) -> None:
+        """Hears of an object just before it is put, and makes a raw recording of it. `event` is DELETED or another."""
+        if self._raw and event != "DELETED":
+            meta = identify(raw)
+            # On one line: an API server may be asked to indent.
+            self._raws[resource, meta.namespace, meta.name] = Raw(msgspec.json.format(raw, indent=-1))
 
     def remove(self, resource: Resource, namespace: str | None, name: str, at: datetime) -> None:
         self._call(resource, at, do="remove", namespace=namespace, name=name)

@@ -9,12 +9,14 @@ import msgspec
 from msgspec import NODEFAULT, Raw
 from msgspec.structs import FieldInfo, fields
 
+from kubewhy.cli.report import Document
 from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-# File name to record.
+# File name to record. `analysis` is what `kubewhy analyze -o json` prints, `finding` a line of `kubewhy run`.
 DOCUMENTS: dict[str, type[msgspec.Struct]] = {
+    "analysis": Document,
     "evidence": Evidence,
     "report": Report,
     "inventory": Inventory,

@@ -12,6 +12,7 @@ import pytest
 
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
+from kubewhy.cli.report import Analysis, Document, report
 from kubewhy.cli.rules import markdown, reference
 from kubewhy.records import (
     Evidence,
@@ -35,10 +36,15 @@ POD = Ref("Pod", "web", "shop")
 
 
 def records() -> Iterator[msgspec.Struct]:
+    reports: list[Report] = []
     for analyzer in ANALYZERS:
         for case in load(analyzer):
             yield case.evidence
-            yield from AnalyzerStage([analyzer]).feed(case.evidence, NOW)
+            reports += AnalyzerStage([analyzer]).feed(case.evidence, NOW)
+    yield from reports
+    analysis = Analysis("c1", "shop", NOW, len(reports), reports, [("secrets", "forbidden")])
+    yield report(analysis)
+    yield report(analysis, no_hold=True)
     yield Evidence(cluster="c1", version=Version(1, 2), ref=POD, observed_at=NOW)
     yield Inventory(
         cluster="c1", version=Version(1, 2), kind="Pod", group="", namespaces=(), low=0, high=2**64, hashes=(1, 2)
@@ -98,7 +104,7 @@ def test_every_record_that_is_written_fits_its_schema() -> None:
     for record in records():
         validators[type(record)].validate(json.loads(encode(record)))
         seen.add(type(record))
-    assert seen == {Evidence, Report, Inventory, Heartbeat, Finding}
+    assert seen == {Document, Evidence, Report, Inventory, Heartbeat, Finding}
 
 
 @pytest.mark.parametrize("change", [{"cluster": 7}, {"surprise": True}, {"type": "report"}, {"version": [1]}])

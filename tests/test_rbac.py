@@ -43,6 +43,7 @@ def granted(role: dict[str, Any]) -> set[tuple[str, str, str]]:
 def test_all_that_is_judged_or_needed_is_granted_and_nothing_else() -> None:
     (role,) = for_cluster(resources(WIDE), "kubewhy", None)
     kinds = {("", "events"), ("", "nodes"), ("", "pods"), ("apps", "deployments"), ("apps", "replicasets")}
+    kinds |= {("batch", "jobs")}  # they own pods too
     wanted = {(*kind, verb) for kind in kinds for verb in ("list", "watch")}
     assert granted(role) == wanted | {("", "namespaces", "get")}
 
@@ -76,7 +77,13 @@ def test_a_namespace_gives_a_role_without_kinds_that_no_namespace_holds() -> Non
     (role,) = for_namespaces(resources(WIDE), "kubewhy", ["shop"], None)
     assert role["kind"] == "Role"
     assert role["metadata"] == {"name": "kubewhy", "namespace": "shop"}
-    assert {resource for _, resource, _ in granted(role)} == {"events", "pods", "deployments", "replicasets"}
+    assert {resource for _, resource, _ in granted(role)} == {
+        "events",
+        "pods",
+        "deployments",
+        "replicasets",
+        "jobs",
+    }
 
 
 def test_each_namespace_has_its_role_and_binding() -> None:

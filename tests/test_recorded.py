@@ -1,7 +1,6 @@
 """Recordings: what goes in comes out, with its times, and nothing but a recording is taken for one."""
 
 import json
-import logging
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -226,15 +225,22 @@ def test_kinds_of_a_newer_version_are_left_out(path: Path, caplog: pytest.LogCap
 
 def test_a_raw_recording_warns_and_gives_the_same_objects(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Recorder(path, msgspec.structs.replace(HEADER, raw=True)) as recorder:
-        recorder.put_raw(Pod.resource, POD, START)
+        recorder.on_raw(Pod.resource, "LISTED", POD)
+        recorder.put(Pod.resource, pod(), START)
     assert any("environment values" in record.message for record in caplog.records)
     assert b"hunter2" in b"".join(lines(path))
     assert played(path).told == [("put", Pod.resource, pod(), START)]
 
 
-def test_a_raw_object_of_odd_shape_is_left_out_with_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
-    with Recorder(path, msgspec.structs.replace(HEADER, raw=True)) as recorder:
-        recorder.put_raw(Pod.resource, b'{"spec": 7}', START)
+def test_without_raw_only_declared_fields_are_kept(path: Path) -> None:
+    with Recorder(path, HEADER) as recorder:
+        recorder.on_raw(Pod.resource, "LISTED", POD)
+        recorder.put(Pod.resource, pod(), START)
+    assert b"hunter2" not in b"".join(lines(path))
+
+
+def test_an_object_of_odd_shape_is_left_out_with_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    entry = json.dumps({"at": START.isoformat(), "do": "put", "kind": "Pod", "raw": {"spec": 7}})
+    path.write_bytes(compressed(msgspec.json.encode(HEADER).decode(), entry, '{"do":"end"}'))
     assert played(path).told == []
     assert "not readable" in caplog.text

@@ -12,6 +12,7 @@ from kubewhy.cli.options import check_namespaces
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
 from kubewhy.kube.meta import Resource
+from kubewhy.runtime.oneshot import kinds_read
 
 API = "rbac.authorization.k8s.io"
 VERBS = ["list", "watch"]
@@ -26,9 +27,8 @@ NAMESPACE_NOTE = """\
 
 
 def resources(analyzers: Iterable[Analyzer[Any]]) -> list[Resource]:
-    """Every kind that is read: those judged and those their analyzers need, by group and plural."""
-    views = (view for each in analyzers for view in (each.reads, *(need.view for need in each.needs)))
-    return sorted({view.resource for view in views}, key=lambda resource: (resource.group, resource.plural))
+    """Every kind that is read, by group and plural."""
+    return sorted((kind.resource for kind in kinds_read(analyzers)), key=lambda each: (each.group, each.plural))
 
 
 def policy(read: Iterable[Resource]) -> list[dict[str, Any]]:
