@@ -7,19 +7,8 @@ from datetime import datetime
 import msgspec
 
 from explainer.correlation import Group, Held, correlate, opens_at
-from kubewhy.records import Failure, Ref, Report, Severity
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What one look at a cluster found. `skipped` says which kinds could not be looked at, and why."""
-
-    cluster_id: str
-    cluster_name: str
-    observed_at: datetime  # in the API server's time
-    objects: int
-    reports: list[Report]
-    skipped: list[tuple[str, str]]
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.runtime.oneshot import Analysis
 
 
 @dataclass(frozen=True)

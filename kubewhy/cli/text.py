@@ -1,0 +1,216 @@
+"""What one look at a cluster found, for people."""
+
+import re
+import shlex
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from explainer.correlation import Group
+from kubewhy.cli.report import Verdict, by_object, judge
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.runtime.oneshot import Analysis
+
+SHOWN = 5
+
+_COLOUR = {Severity.CRITICAL: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
+
+# ECMA-48: control sequences, and strings up to their terminator, each also in its 8-bit form. An unended string takes
+# only its introducer, so that nothing after it can be hidden.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
+# Invisible, although Unicode does not call them format characters: fillers, joiners and variation selectors.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_SPACES = {"Zl", "Zp"}
+_DROPPED = {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+_DIED = re.compile(r"crash|oom|exit|kill|restart|died|back-?off", re.IGNORECASE)
+_NEVER_RAN = re.compile(r"image|pull|config|schedul|create|secret|mount|pending", re.IGNORECASE)
+# The API groups whose kinds kubectl finds by the kind alone.
+_BUILT_IN = {
+    "",
+    "apps",
+    "batch",
+    "autoscaling",
+    "policy",
+    "networking.k8s.io",
+    "storage.k8s.io",
+    "rbac.authorization.k8s.io",
+}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where we looked. `pinned` repeats the context in each command, for it is not the one kubectl would take."""
+
+    context: str
+    where: str = "all namespaces"
+    pinned: bool = False
+
+
+def clean(text: str) -> str:
+    """One line a terminal shows as it is: no control, escape, bidi or invisible characters."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(_INVISIBLE.sub("", _ESCAPE.sub("", text))))
+
+
+def _visible(text: str) -> Iterator[str]:
+    for letter in text:
+        category = unicodedata.category(letter)
+        if letter in "\t\n\r\v\f\x85" or category in _SPACES:
+            yield " "
+        elif category not in _DROPPED:
+            yield letter
+
+
+def show(analysis: Analysis, console: Console, scope: Scope, *, no_hold: bool = False) -> None:
+    """Prints it all: incidents, what is pending, what was skipped, and one line that sums up."""
+    verdict = judge(analysis, no_hold)
+    for group in verdict.groups:
+        _show_incident(console, group, analysis.observed_at, scope)
+    if verdict.pending:
+        _show_pending(console, verdict.pending, analysis.observed_at)
+    if analysis.skipped:
+        _print(console, Text("Not looked at", style="yellow"))
+        for resource, reason in sorted(analysis.skipped):
+            _print(console, Text(f"{clean(resource)}: {clean(reason)}"), 2)
+        _print(console, Text())
+    _print(console, _summary(analysis, verdict, scope))
+
+
+def age(since: datetime, now: datetime) -> str:
+    """How long, as kubectl says it: the two largest units while small."""
+    seconds = max(0, int((now - since).total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 2:
+        return f"{seconds}s"
+    if hours < 2:
+        return f"{minutes}m"
+    if days < 2:
+        return f"{hours}h{minutes % 60}m" if hours < 10 and minutes % 60 else f"{hours}h"
+    return f"{days}d"
+
+
+def _show_incident(console: Console, group: Group, now: datetime, scope: Scope) -> None:
+    head = Text(group.severity.upper(), style=_COLOUR[group.severity])
+    head.append(f"  {clean(group.title)}", style="bold")
+    _print(console, head)
+    since = f"for {age(group.since, now)}" if group.since else "since when is unknown"
+    _print(console, Text(f"root: {_name(group.root)}, {since}"), 2)
+    members = by_object(group)
+    for ref, failures in list(members.items())[:SHOWN]:
+        indent = 2 if ref == group.root else 4
+        for failure in failures:
+            _print(console, _evidence(ref, failure, group, now), indent)
+    if len(members) > SHOWN:
+        _print(console, Text(f"and {len(members) - SHOWN} more"), 4)
+
+    for link in list(dict.fromkeys(failure.docs for _, failure in group.members if failure.docs))[:2]:
+        _print(console, Text(f"docs: {clean(link)}"), 2, whole=True)
+    _print(console, Text("next:"), 2)
+    for command in commands(group, scope):
+        _print(console, Text(command, style="cyan"), 4, whole=True)
+    _print(console, Text())
+
+
+def _evidence(ref: Ref, failure: Failure, group: Group, now: datetime) -> Text:
+    told = Text(_name(ref))
+    if failure.container:
+        told.append(f" [{clean(failure.container)}]")
+    told.append(f": {clean(failure.message)}")
+    if failure.since and failure.since != group.since:
+        told.append(f" ({age(failure.since, now)})", style="dim")
+    return told
+
+
+def _show_pending(console: Console, groups: list[Group], now: datetime) -> None:
+    _print(console, Text("Not yet counted: within the time it may take", style="dim"))
+    for group in groups:
+        members = list(by_object(group).items())
+        for ref, failures in members[:SHOWN]:
+            for failure in failures:
+                told = _evidence(ref, failure, group, now)
+                _print(console, Text(told.plain, style="dim"), 2)
+        if len(members) > SHOWN:
+            _print(console, Text(f"and {len(members) - SHOWN} more", style="dim"), 2)
+    _print(console, Text())
+
+
+def _summary(analysis: Analysis, verdict: Verdict, scope: Scope) -> Text:
+    place = f"cluster {clean(analysis.cluster_name or analysis.cluster_id)}"
+    place += f", context {clean(scope.context)}" if scope.context else ""
+    place += f", {clean(scope.where)}"
+    waiting = sum(len(group.members) for group in verdict.pending)
+    aside = f", {waiting} not yet counted" if waiting else ""
+    if not verdict.groups:
+        return Text(f"Nothing is broken among {_count(analysis.objects, 'object')}{aside} ({place}).", style="green")
+    failures = sum(len(group.members) for group in verdict.groups)
+    found = f"{_count(len(verdict.groups), 'incident')}, {_count(failures, 'failure')}"
+    return Text(f"{found} among {_count(analysis.objects, 'object')}{aside} ({place}).")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def commands(group: Group, scope: Scope) -> list[str]:
+    """What to run next: it only reads, and shows no Secret's data. A name that could be taken for a flag gets none."""
+    found = _look(group.root, scope)
+    pods = [(ref, failure) for ref, failure in group.members if ref.kind == "Pod" and not ref.group]
+    if pods:
+        pod, failure = min(pods, key=lambda each: (each[1].symptom, not each[1].container))
+        found += [*_look(pod, scope), *_logs(pod, failure, scope)]
+    elif group.objects[0] != group.root:
+        found += _look(group.objects[0], scope)
+    return list(dict.fromkeys(found))
+
+
+def _look(ref: Ref, scope: Scope) -> list[str]:
+    # `describe` prints a ConfigMap's data; and of a Secret nothing but its being there matters.
+    verb = "get" if ref.kind in ("Secret", "ConfigMap") else "describe"
+    kind = ref.kind.lower() if ref.group in _BUILT_IN else f"{ref.kind.lower()}.{ref.group}"
+    return _kubectl([verb, kind, ref.name], {}, ref, scope)
+
+
+def _logs(pod: Ref, failure: Failure, scope: Scope) -> list[str]:
+    """A container's own words, where it ever ran; of its last life, where that has ended."""
+    told = f"{failure.rule} {failure.reason}"
+    never = _NEVER_RAN.search(told)
+    died = not never and _DIED.search(told)
+    if never or not failure.container:
+        return []
+    found = _kubectl(["logs", pod.name], {"-c": failure.container}, pod, scope)
+    return [f"{command} --previous" for command in found] if died else found
+
+
+def _kubectl(words: list[str], flags: dict[str, str], ref: Ref, scope: Scope) -> list[str]:
+    if ref.namespace:
+        flags = {"-n": ref.namespace} | flags
+    if scope.pinned and scope.context:
+        flags = flags | {"--context": scope.context}
+    values = [*words, *flags.values()]
+    if any(not value or value.startswith("-") or clean(value) != value for value in values):
+        return []
+    return [shlex.join(["kubectl", *words, *(part for flag in flags.items() for part in flag)])]
+
+
+def _name(ref: Ref) -> str:
+    return clean(str(ref))
+
+
+def _print(console: Console, text: Text, indent: int = 0, *, whole: bool = False) -> None:
+    """A line. It wraps on a terminal only, and never where it is to be copied."""
+    lines = [text] if whole or not console.is_terminal else text.wrap(console, max(20, console.width - indent))
+    for line in lines or [text]:
+        line.rstrip()
+        console.print(Text(" " * indent) + line, soft_wrap=True, highlight=False)
