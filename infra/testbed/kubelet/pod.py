@@ -91,7 +91,7 @@ class Pod:
             "containerStatuses": [each.status() for each in self.containers],
         }
         if self.networked:
-            number = zlib.crc32(self.uid.encode()) % 65000
+            number = zlib.crc32(self.uid.encode()) % 62500
             status["podIP"] = f"10.65.{number // 250}.{number % 250 + 1}"
             status["podIPs"] = [{"ip": status["podIP"]}]
         if self.failure:
