@@ -12,7 +12,7 @@ import pytest
 
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
-from kubewhy.cli.report import Analysis, Document, report
+from kubewhy.cli.report import Document, report
 from kubewhy.cli.rules import markdown, reference
 from kubewhy.records import (
     Evidence,
@@ -27,6 +27,7 @@ from kubewhy.records import (
     Version,
     encode,
 )
+from kubewhy.runtime.oneshot import Analysis
 from kubewhy.schemas import DOCUMENTS, render
 from tests.conformance.cases import load
 

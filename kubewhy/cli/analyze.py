@@ -1,0 +1,91 @@
+"""kubewhy analyze: one look at a cluster or a recording."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from analyzers import enabled
+from collectors.credentials import connect
+from kubewhy.cli import text
+from kubewhy.cli.options import cluster_options, from_option, kind_option, scope_options, selector_option
+from kubewhy.cli.report import met, report
+from kubewhy.contracts import Analyzer
+from kubewhy.kube.meta import LabelSelector
+from kubewhy.records import Severity
+from kubewhy.runtime.oneshot import Analysis, analyze, analyze_recording
+
+FOUND = 3
+
+
+@click.command("analyze")
+@cluster_options
+@scope_options
+@from_option
+@kind_option
+@selector_option
+@click.option("--no-hold", is_flag=True, help="Tell also what has not lasted long enough yet to count.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--fail-on",
+    type=click.Choice([severity.value for severity in Severity]),
+    help="Exit with 3 when an incident is that bad or worse.",
+)
+def command(
+    kubeconfig: Path | None,
+    context: str | None,
+    namespaces: tuple[str, ...],
+    all_namespaces: bool,
+    recording: Path | None,
+    kinds: tuple[str, ...],
+    selector: LabelSelector | None,
+    no_hold: bool,
+    output: str,
+    fail_on: str | None,
+) -> int:
+    """Tell once what is broken, why, and what to do.
+
+    Incidents come first, the worst at the top, with what they bring down beneath them. What has not lasted long
+    enough to count is listed apart. Exit status: 0 it ran, 1 it could not, 2 wrong usage, 3 --fail-on was met.
+
+    \b
+    kubewhy analyze                           the whole cluster
+    kubewhy analyze -n shop -l app=web        one namespace, one application
+    kubewhy analyze -f deploy --fail-on critical -o json
+    """
+    analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
+    if recording:
+        analysis = analyze_recording(recording, analyzers, namespaces, selector=selector)
+        scope = text.Scope("", _where(analysis))
+    else:
+        chosen = str(kubeconfig) if kubeconfig else None
+        analysis = asyncio.run(_look(chosen, context, analyzers, namespaces, all_namespaces, selector))
+        scope = text.Scope(context or analysis.cluster_name, _where(analysis), pinned=bool(context))
+    document = report(analysis, no_hold)
+    if output == "json":
+        click.echo(msgspec.json.encode(document))
+    else:
+        text.show(analysis, Console(highlight=False), scope, no_hold=no_hold)
+    return FOUND if fail_on and met(document, fail_on) else 0
+
+
+async def _look(
+    kubeconfig: str | None,
+    context: str | None,
+    analyzers: Sequence[Analyzer[Any]],
+    namespaces: tuple[str, ...],
+    all_namespaces: bool,
+    selector: LabelSelector | None,
+) -> Analysis:
+    async with await connect(kubeconfig, context) as cluster:
+        return await analyze(cluster, analyzers, namespaces, all_namespaces=all_namespaces, selector=selector)
+
+
+def _where(analysis: Analysis) -> str:
+    if not analysis.namespaces:
+        return "all namespaces"
+    return ("namespace " if len(analysis.namespaces) == 1 else "namespaces ") + ", ".join(analysis.namespaces)
