@@ -1,6 +1,7 @@
 """What is generated is current, and the schemas fit what is really written."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
 from kubewhy.cli.report import Document, report
-from kubewhy.cli.rules import markdown, reference
+from kubewhy.cli.rules import markdown, reference, text
 from kubewhy.records import (
     Evidence,
     Finding,
@@ -113,3 +114,18 @@ def test_what_is_no_evidence_does_not_fit(change: dict[str, Any]) -> None:
     told = json.loads(encode(Evidence(cluster="c1", version=Version(1, 2), ref=POD, observed_at=NOW)))
     with pytest.raises(jsonschema.ValidationError):
         validator("evidence").validate({**told, **change})
+
+
+def test_the_readme_shows_what_is_really_printed() -> None:
+    readme = (REFERENCE.parent.parent / "README.md").read_text()
+    shown = text(reference(ANALYZERS, ["Node"]))
+    assert "\n".join(f"    {line}" for line in ("$ kubewhy rules node", *shown.splitlines())) in readme
+
+
+def test_every_link_between_our_documents_leads_somewhere() -> None:
+    root = REFERENCE.parent.parent
+    pages = [*root.glob("*.md"), *root.glob("docs/**/*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
