@@ -96,6 +96,14 @@ def test_what_the_user_gave_wrong_is_one_line(failing: list[BaseException], caps
     assert capsys.readouterr().err == "kubewhy: x.yaml: no such file; name another\n"
 
 
+def test_what_a_cluster_says_in_an_error_never_steers_the_terminal(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing.append(ConfigError("no such \x1b[31mthing\n\u202egniht"))
+    assert status("rules") == 1
+    assert capsys.readouterr().err == "kubewhy: no such \\x1b[31mthing\\n\\u202egniht\n"
+
+
 def test_a_bug_is_one_line_that_says_so(failing: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
     failing.append(ZeroDivisionError("secret"))
     assert status("rules") == 1

@@ -19,7 +19,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         fields = "".join(f" {key}={_plain(value)}" for key, value in _extra(self, record).items())
-        return f"{at} {record.levelname.lower()} {record.name}: {_one_line(record.getMessage())}{fields}"
+        return f"{at} {record.levelname.lower()} {record.name}: {one_line(record.getMessage())}{fields}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -47,7 +47,7 @@ def _plain(value: object) -> str:
     return text if text.isprintable() and text and not set(text) & set(' "=') else json.dumps(text)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Whatever would break the line or steer a terminal, written out."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from kubewhy import __version__
-from kubewhy.cli.logs import log_format, verbose
+from kubewhy.cli.logs import log_format, one_line, verbose
 from kubewhy.errors import ConfigError
 from kubewhy.spelling import hint
 
@@ -82,7 +82,7 @@ def main(args: Sequence[str] | None = None) -> None:
         error.show()
         status = error.exit_code
     except ConfigError as error:
-        click.echo(f"kubewhy: {error}", err=True)
+        click.echo(f"kubewhy: {one_line(str(error))}", err=True)
         status = 1
     except OSError as error:
         status = _closed_pipe() if error.errno == errno.EPIPE else _bug(error)
