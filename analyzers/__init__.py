@@ -3,15 +3,32 @@
 from importlib.metadata import entry_points
 from typing import Any
 
-from analyzers import node, persistent_volume_claim, pod, service
+from analyzers import (
+    cron_job,
+    daemon_set,
+    deployment,
+    job,
+    node,
+    persistent_volume_claim,
+    pod,
+    replica_set,
+    service,
+    stateful_set,
+)
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
 
 ANALYZERS: tuple[Analyzer[Any], ...] = (
+    cron_job.ANALYZER,
+    daemon_set.ANALYZER,
+    deployment.ANALYZER,
+    job.ANALYZER,
     node.ANALYZER,
     persistent_volume_claim.ANALYZER,
     pod.ANALYZER,
+    replica_set.ANALYZER,
     service.ANALYZER,
+    stateful_set.ANALYZER,
 )
 
 
