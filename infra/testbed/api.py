@@ -54,7 +54,8 @@ class Api:
         return self.request("POST", self._discovery.collection(document), document)
 
     def create_many(self, documents: Iterable[Object], *, threads: int = 8) -> int:
-        """Creates all, each with its status if it has one. Returns their number; about a thousand a second."""
+        """Creates all, each with its status if it has one. Returns their number; some 250 a second
+        with statuses, on two cores."""
 
         def create(document: Object) -> None:
             made = self.create(document)

@@ -119,8 +119,8 @@ class ControlPlane:
     def compact_etcd(self) -> int:
         """Forgets all history and returns the revision it ends at.
 
-        Older continue tokens are then gone at once. A watch can still go back as far as the API server itself
-        remembers; a restarted one remembers nothing older.
+        The API server still answers from its own memory: only once it was restarted do older continue tokens
+        and watches get their 410 Gone.
         """
         status = _post(f"{self.etcd_url}/v3/maintenance/status", {})
         revision = int(status["header"]["revision"])
