@@ -1,5 +1,6 @@
 """What an API server's refusals and a broken connection mean, in one clear line each."""
 
+import os
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -100,8 +101,8 @@ def broken(server: str, error: Exception) -> Unreachable:
         case TimeoutError():
             return Unreachable(f"{server} does not answer in time: check the address, firewalls, or your VPN")
         case aiohttp.ClientConnectorError():
-            # The system's own word: connection refused, no route to host.
-            why = (error.os_error.strerror or "no connection").split("[")[0].strip().lower()
+            # asyncio puts the addresses into strerror; the number's own word is "connection refused" and such.
+            why = os.strerror(error.os_error.errno).lower() if error.os_error.errno else "no connection"
             return Unreachable(f"cannot reach {server} ({why}): is the API server up, and the address right?")
     return Unreachable(f"the connection to {server} broke off ({type(error).__name__})")
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,15 +90,20 @@ class Connection:
             return await answer.read()
 
     async def lines(
-        self, path: str, query: Mapping[str, str], what: str, seconds: float
+        self, path: str, query: Mapping[str, str], what: str, seconds: float, on_open: Callable[[], None] | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """The answer line by line, of any length, as they come. It ends quietly after `seconds` at the latest."""
+        """The answer line by line, of any length, as they come. It ends quietly after `seconds` at the latest.
+
+        `on_open` is called when the server has agreed, which may be long before the first line.
+        """
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect, sock_read=None)
         # Not the client's own limit: that would start anew with each byte, or count waiting for us.
         ends = asyncio.get_running_loop().time() + seconds
         async with self._answer(path, query, what, timeout, first_byte=seconds) as answer:
+            if on_open:
+                on_open()
             rest = bytearray()
             while chunk := await _next_chunk(answer, ends):
                 # aiohttp's own line reader refuses lines above twice its buffer; large objects exceed that.

@@ -27,7 +27,7 @@ class PluginTokens:
         self._credential = Credential()
         self._lock = asyncio.Lock()
         self._context: ssl.SSLContext | None = None
-        self._ran = 0.0
+        self._renewed = -_BETWEEN_RENEWALS
 
     def use(self, context: ssl.SSLContext) -> None:
         self._context = context
@@ -44,8 +44,9 @@ class PluginTokens:
     async def renew(self, seen: int) -> bool:
         async with self._lock:
             if self.generation == seen:
-                if time.monotonic() - self._ran < _BETWEEN_RENEWALS:
+                if time.monotonic() - self._renewed < _BETWEEN_RENEWALS:
                     return False
+                self._renewed = time.monotonic()
                 await self._run()
             return True
 
@@ -58,7 +59,6 @@ class PluginTokens:
         return not self.generation or (until is not None and until <= datetime.now(UTC))
 
     async def _run(self) -> None:
-        self._ran = time.monotonic()
         self._credential = await exec_plugin.run(self._plugin, self._folder, self._cluster, self._limit)
         self.generation += 1
         self._load_certificate()

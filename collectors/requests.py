@@ -164,6 +164,7 @@ class Cluster:
         labels: str = "",
         fields: str = "",
         on_raw: OnRaw | None = None,
+        on_open: Callable[[], None] | None = None,
     ) -> AsyncGenerator[Watched, None]:
         """One WATCH, until the server ends it or falls silent. Raises Expired, Refused, Unreachable.
 
@@ -178,9 +179,8 @@ class Cluster:
             "labelSelector": labels,
             "fieldSelector": fields,
         }
-        lines = self._connection.lines(
-            resource.path(namespace), query, str(resource), seconds + self.limits.watch_grace
-        )
+        longest = seconds + self.limits.watch_grace
+        lines = self._connection.lines(resource.path(namespace), query, str(resource), longest, on_open)
         # Closed here and now, or the connection would stay until the garbage collector comes by.
         async with aclosing(lines):
             async for line in lines:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from collectors.answers import Expired, Refused, Unreachable, Untrusted
@@ -15,7 +16,7 @@ from kubewhy.kube.meta import Object, Resource
 
 log = logging.getLogger(__name__)
 
-# Refused so often in a row, a version is given up even where the server does not call it expired.
+# A version that is too large for the server so often in a row belongs to another history.
 _HOPELESS = 5
 # A WATCH that ends at once is a proxy's doing. Without a pause we would ask as fast as the network goes.
 _SHORT_SECONDS = 1.0
@@ -62,123 +63,114 @@ async def follow(
             await follower.in_trouble(trouble)
 
 
+@dataclass
 class _Follower:
     """Where one kind and scope stands: the version to go on from, and what was said of it last."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        resource: Resource,
-        view: type[Object],
-        namespace: str | None,
-        target: Target,
-        on_synced: Callable[[], None] | None,
-        labels: str,
-        fields: str,
-        on_raw: OnRaw | None,
-    ) -> None:
-        self.ever_synced = False
-        self._cluster = cluster
-        self._resource = resource
-        self._view = view
-        self._namespace = namespace
-        self._target = target
-        self._on_synced = on_synced
-        self._labels, self._fields, self._on_raw = labels, fields, on_raw
-        self._version = ""
-        self._failures = 0
-        self._told = ""
+    cluster: Cluster
+    resource: Resource
+    view: type[Object]
+    namespace: str | None
+    target: Target
+    on_synced: Callable[[], None] | None
+    labels: str
+    fields: str
+    on_raw: OnRaw | None
+    ever_synced: bool = False
+    version: str = ""
+    failures: int = 0
+    told: str = ""
+    opened: float | None = None
 
     async def round(self) -> None:
         """One LIST where there is no version to go on from, and one WATCH."""
-        if not self._version:
+        if not self.version:
             await self._list()
         await self._watch()
 
     def refused(self, reason: str) -> None:
-        self._version = ""
-        self._failures = 0
-        self._target.refused(self._resource, self._namespace, reason, self._cluster.now())
-        self._tell(f"refused: {reason}", logging.WARNING)
+        self.version = ""
+        self.failures = 0
+        self.target.refused(self.resource, self.namespace, reason, self.cluster.now())
+        self._tell("refused", reason, logging.WARNING)
 
     async def expired(self, reason: str) -> None:
         """The version is too old. For events, and after the API server was away, that is ordinary."""
-        self._version = ""
+        self.version = ""
         log.info("%s: listing anew, because the server has forgotten our version (%s)", self, reason)
         await self._pause()
 
     async def in_trouble(self, trouble: Unreachable) -> None:
-        self._tell(f"out of reach, trying again: {trouble}", logging.WARNING)
-        if trouble.status >= 500 and self._failures >= _HOPELESS:
-            # Such as "too large resource version" for ever, after etcd was restored from a backup.
-            self._version = ""
+        # A watch that breaks off and opens again at once is nobody's business.
+        if self.failures or not self.version:
+            self._tell("out of reach", f"{trouble}; trying again", logging.WARNING)
+        if "resource version" in str(trouble).lower() and self.failures >= _HOPELESS:
+            # A server that lags behind catches up; "too large" for ever means that etcd was restored from a backup.
+            self.version = ""
         await self._pause(trouble.after or 0.0)
 
     async def _pause(self, at_least: float = 0.0) -> None:
-        wait = self._cluster.limits.wait(self._failures)
-        self._failures += 1
+        wait = self.cluster.limits.wait(self.failures)
+        self.failures += 1
         await asyncio.sleep(max(at_least, wait))
 
     async def _list(self) -> None:
-        await list_into(
-            self._cluster,
-            self._view,
-            self._namespace,
-            self._target,
-            self._labels,
-            self._fields,
-            self._on_raw,
-            self._keep,
-        )
-        self._failures = 0
-        self._tell("synced", logging.INFO)
+        scope = (self.cluster, self.view, self.namespace, self.target)
+        self.version = await list_into(*scope, self.labels, self.fields, self.on_raw)
         self.ever_synced = True
-        if self._on_synced:
-            self._on_synced()
-
-    def _keep(self, version: str) -> None:
-        self._version = version
+        self._tell("in step", "everything is listed", logging.INFO)
+        if self.on_synced:
+            self.on_synced()
 
     async def _watch(self) -> None:
-        began = asyncio.get_running_loop().time()
-        events = self._cluster.watch(
-            self._resource,
-            self._view,
-            self._namespace,
-            self._version,
-            labels=self._labels,
-            fields=self._fields,
-            on_raw=self._on_raw,
+        self.opened = None
+        events = self.cluster.watch(
+            self.resource,
+            self.view,
+            self.namespace,
+            self.version,
+            labels=self.labels,
+            fields=self.fields,
+            on_raw=self.on_raw,
+            on_open=self._opens,
         )
-        async with aclosing(events):
-            async for event in events:
-                self._apply(event)
-        if asyncio.get_running_loop().time() - began < _SHORT_SECONDS:
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    self._apply(event)
+        finally:
+            lasted = self._now() - self.opened if self.opened else 0.0
+            if lasted >= _SHORT_SECONDS:
+                self.failures = 0
+        if lasted < _SHORT_SECONDS:
             await self._pause()
-        else:
-            self._failures = 0
+
+    def _opens(self) -> None:
+        self.opened = self._now()
+        self._tell("in step", "watching again", logging.INFO)
 
     def _apply(self, event: Watched) -> None:
-        if self._failures or self._told != "synced":
-            self._failures = 0
-            self._tell("synced", logging.INFO)
-        at = self._cluster.now()
+        # Only now: a LIST that works and a WATCH that never does must not turn into a stream of LISTs.
+        self.failures = 0
+        at = self.cluster.now()
         if event.type == "DELETED":
-            self._target.remove(self._resource, event.namespace, event.name, at)
+            self.target.remove(self.resource, event.namespace, event.name, at)
         elif event.object is not None:
-            self._target.put(self._resource, event.object, at)
-        # A bookmark before any object has version 0 in no server we know, but an empty one would begin anew.
-        self._version = event.resource_version or self._version
+            self.target.put(self.resource, event.object, at)
+        self.version = event.resource_version or self.version
 
-    def _tell(self, state: str, level: int) -> None:
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _tell(self, state: str, why: str, level: int) -> None:
         """Once for each change of state, not for each try."""
-        if state != self._told:
-            self._told = state
-            log.log(level, "%s: %s", self, state)
+        if state != self.told:
+            self.told = state
+            log.log(level, "%s: %s (%s)", self, state, why)
 
     def __str__(self) -> str:
-        where = f" in namespace {self._namespace}" if self._namespace else ""
-        return f"{self._resource}{where} of {self._cluster.name}"
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"{self.resource}{where} of {self.cluster.name}"
 
 
 async def list_into(
@@ -189,9 +181,8 @@ async def list_into(
     labels: str = "",
     fields: str = "",
     on_raw: OnRaw | None = None,
-    keep: Callable[[str], None] | None = None,
-) -> None:
-    """One LIST into the target. `keep` is told its version before the target is told that it is complete."""
+) -> str:
+    """One LIST into the target, for the version that a WATCH goes on from."""
     resource = view.resource
     begun, version = False, ""
     pages = cluster.pages(resource, view, namespace, labels=labels, fields=fields, on_raw=on_raw)
@@ -204,9 +195,8 @@ async def list_into(
             for subject in page.objects:
                 target.put(resource, subject, at)
             version = page.resource_version
-    if keep:
-        keep(version)
     target.synced(resource, namespace, cluster.now())
+    return version
 
 
 async def read_once(
