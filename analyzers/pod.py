@@ -1,26 +1,288 @@
-"""Pods that cannot start, keep dying, or never get ready, and why."""
+"""Pods that find no node, cannot start, keep dying, never get ready, or do not go, and why."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
-from kubewhy.contracts import Analyzer, Rule, minutes
+from analyzers import containers, starting
+from analyzers.container_states import container_failures, ended_failure
+from analyzers.containers import CONCEPTS, DEBUG, of_job, views
+from analyzers.messages import evicted_for, scheduling_reason, short
+from analyzers.starting import start_failure
+from analyzers.surroundings import (
+    ClaimState,
+    DaemonSetStrength,
+    NodeState,
+    ReplicaSetStrength,
+    StatefulSetStrength,
+    replaced,
+)
+from kubewhy.contracts import Analyzer, Need, Rule, minutes
 from kubewhy.kube.core import Pod
-from kubewhy.kube.meta import condition
-from kubewhy.records import Failure, Related, Severity
+from kubewhy.kube.meta import Condition, condition
+from kubewhy.records import Failure, Ref, Related, Severity
+
+LIFECYCLE = CONCEPTS + "workloads/pods/pod-lifecycle/"
 
 UNSCHEDULABLE = Rule(
     "pod-unschedulable",
-    Severity.WARNING,
+    Severity.CRITICAL,
     "No node can take the pod",
     hold=minutes(2),
-    docs="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
+    docs=DEBUG + "debug-pods/#my-pod-stays-pending",
 )
+GATED = Rule(
+    "pod-scheduling-gated",
+    Severity.INFO,
+    "The pod has been held back from scheduling for long",
+    hold=minutes(60),
+    docs=CONCEPTS + "scheduling-eviction/pod-scheduling-readiness/",
+)
+READINESS_GATE = Rule(
+    "pod-readiness-gate",
+    Severity.WARNING,
+    "The pod's containers are ready, but a readiness gate is not",
+    hold=minutes(3),
+    docs=LIFECYCLE + "#pod-readiness-gate",
+)
+REJECTED = Rule(
+    "pod-rejected",
+    Severity.WARNING,
+    "The pod was refused or ended by its node",
+    hold=minutes(3),
+    docs=LIFECYCLE + "#pod-phase",
+)
+EVICTED = Rule(
+    "pod-evicted",
+    Severity.WARNING,
+    "The pod was evicted and not replaced",
+    hold=minutes(3),
+    docs=CONCEPTS + "scheduling-eviction/node-pressure-eviction/",
+)
+TERMINATING = Rule(
+    "pod-stuck-terminating",
+    Severity.WARNING,
+    "The pod is deleted but does not go",
+    hold=minutes(2),
+    docs=LIFECYCLE + "#pod-termination",
+)
+NODE_LOST = Rule(
+    "pod-node-lost",
+    Severity.CRITICAL,
+    "The pod's node is gone or silent",
+    hold=minutes(1),
+    docs=CONCEPTS + "architecture/nodes/#condition",
+)
+RESIZE = Rule(
+    "pod-resize",
+    Severity.INFO,
+    "The pod cannot be given the resources asked for",
+    hold=minutes(3),
+    docs="https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/",
+)
+
+SCALING_UP = ("TriggeredScaleUp", "Nominated")
+PATIENCE = minutes(5)  # a new node, or one that is being freed, takes this long
 
 
 def find(pod: Pod, related: Related) -> Iterator[Failure]:
-    """What is wrong with one pod."""
+    """What is wrong with one pod: the cause, and of each container one thing at most."""
+    if pod.deleting:
+        yield _terminating(pod, related)
+    elif pod.status.phase == "Succeeded":
+        return
+    elif lost := _node_lost(pod, related):
+        if pod.status.phase != "Failed":
+            yield lost
+    elif pod.status.phase == "Failed":
+        yield from _ended(pod, related)
+    elif unplaced := _unplaced(pod, related):
+        yield unplaced
+    else:
+        yield from _running(pod, related)
+
+
+def _running(pod: Pod, related: Related) -> Iterator[Failure]:
+    failures = [failure for view in views(pod, related) for failure in container_failures(view)]
+    yield from failures
+    # A container's trouble explains the pod's, but not once it has faded.
+    if any(failure.until is None for failure in failures):
+        return
+    if stuck := start_failure(pod, related):
+        yield stuck
+    ready, together = (condition(pod.status.conditions, kind) for kind in ("Ready", "ContainersReady"))
+    if ready and ready.status == "False" and ready.reason == "ReadinessGatesNotReady":
+        yield _gate_closed(pod, ready, together)
+    pending = condition(pod.status.conditions, "PodResizePending")
+    if pending and pending.status == "True" and pending.reason == "Infeasible":
+        yield RESIZE.failure(
+            f"the resize is not possible: {short(pending.message)}",
+            since=pending.last_transition_time,
+            reason="infeasible",
+        )
+    resizing = condition(pod.status.conditions, "PodResizeInProgress")
+    if resizing and resizing.status == "True" and resizing.reason == "Error":
+        yield RESIZE.failure(
+            f"the resize fails: {short(resizing.message)}", since=resizing.last_transition_time, reason="error"
+        )
+
+
+def _terminating(pod: Pod, related: Related) -> Failure:
+    lost = _node_lost(pod, related)
+    if pod.metadata.finalizers:
+        names = ", ".join(sorted(pod.metadata.finalizers))
+        words, reason = f"it waits for what set its finalizers {names}", "finalizers"
+    elif lost:
+        words, reason = f"node {pod.spec.node_name} cannot confirm its end", "node-lost"
+    else:
+        told = related.newest_event("FailedKillPod", "FailedPreStopHook")
+        running = sorted(each.status.name for each in views(pod, related) if each.status.state.running)
+        words, reason = f"node {pod.spec.node_name} has not ended it" if pod.spec.node_name else "nobody ends it", ""
+        if running:
+            words = f"still running: {', '.join(running)}"
+        if told:
+            words += f" ({short(told.message)})"
+    cause = lost.cause if lost and not pod.metadata.finalizers else None
+    return TERMINATING.failure(f"the pod should be gone: {words}", since=pod.deleting, reason=reason, cause=cause)
+
+
+def _node_lost(pod: Pod, related: Related) -> Failure | None:
+    name = pod.spec.node_name
+    if not name:
+        return None
+    cause = Ref("Node", name)
+    if related.absent(NodeState, name):
+        return NODE_LOST.failure(f"node {name} no longer exists", cause=cause, reason="gone")
+    node = related.named(NodeState, name)
+    silent = node.silent if node else None
+    if silent is None:
+        return None
+    words = f"node {name} is no longer heard of, so nobody knows how the pod is"
+    return NODE_LOST.failure(words, since=silent.last_transition_time, cause=cause, reason="silent")
+
+
+def _ended(pod: Pod, related: Related) -> Iterator[Failure]:
+    """A failed pod is its controller's to replace: it matters where nobody does."""
+    reason, text = pod.status.reason, pod.status.message
+    if not reason or of_job(pod):
+        yield from (failure for view in views(pod, related) if (failure := ended_failure(view)))
+        return
+    if replaced(pod, related):
+        return
+    target = condition(pod.status.conditions, "DisruptionTarget") or condition(pod.status.conditions, "Ready")
+    since = target.last_transition_time if target else None
+    since = since or pod.status.start_time or pod.created
+    if reason == "Evicted":
+        resource, by_node = evicted_for(text)
+        node = pod.spec.node_name
+        words = f"the pod was evicted: {short(text) or 'its node did not say why'}"
+        if resource:
+            words = f"the pod was evicted for {resource}: {short(text)}"
+        cause = Ref("Node", node) if by_node and node else None
+        yield EVICTED.failure(words, since=since, reason=resource, cause=cause)
+    else:
+        words = f"the pod was ended or never begun ({reason})"
+        yield REJECTED.failure(f"{words}: {short(text)}" if text else words, since=since, reason=reason)
+
+
+def _unplaced(pod: Pod, related: Related) -> Failure | None:
+    """Why a pod has no node, where it has none and should."""
+    if pod.spec.node_name or pod.status.phase != "Pending":
+        return None
     scheduled = condition(pod.status.conditions, "PodScheduled")
-    if scheduled and scheduled.reason == "Unschedulable":
-        yield UNSCHEDULABLE.failure(scheduled.message, since=scheduled.last_transition_time)
+    if pod.spec.scheduling_gates or (scheduled and scheduled.reason == "SchedulingGated"):
+        gates = ", ".join(sorted(gate.name for gate in pod.spec.scheduling_gates)) or "unknown"
+        since = (scheduled.last_transition_time if scheduled else None) or pod.created
+        return GATED.failure(f"held back by its scheduling gates: {gates}", since=since)
+    if scheduled is None:
+        words = "no scheduler has looked at the pod"
+        return UNSCHEDULABLE.failure(words, since=pod.created, reason="no-scheduler", hold=PATIENCE)
+    if scheduled.status != "False":
+        return None
+    since = scheduled.last_transition_time
+    if scheduled.reason == "SchedulerError":
+        words = f"the scheduler failed: {short(scheduled.message)}"
+        return UNSCHEDULABLE.failure(words, since=since, reason="scheduler-error")
+    return _unschedulable(pod, related, scheduled)
 
 
-ANALYZER = Analyzer(reads=Pod, rules=(UNSCHEDULABLE,), find=find)
+def _unschedulable(pod: Pod, related: Related, scheduled: Condition) -> Failure:
+    # What follows is about preemption, and repeats the numbers.
+    text = short(scheduled.message.partition(" preemption: ")[0]) or "the scheduler did not say why"
+    reason = scheduling_reason(text)
+    cause = _claim(pod, related, reason)
+    if cause and related.absent(ClaimState, cause.name):
+        text, reason = f"volume claim {cause.name} does not exist", "claim-missing"
+    elif cause:
+        text = f"volume claim {cause.name} is not bound: {text}"
+    elif related.newest_event("NotTriggerScaleUp") and not related.newest_event(*SCALING_UP):
+        text += "; the autoscaler adds no node for it"
+    since = scheduled.last_transition_time
+    return UNSCHEDULABLE.failure(
+        f"no node fits: {text}" if not cause else text,
+        since=since,
+        reason=reason,
+        cause=cause,
+        hold=_patience(pod, related, scheduled),
+    )
+
+
+def _patience(pod: Pod, related: Related, scheduled: Condition) -> timedelta:
+    """Longer where a node is on its way: from the newest word of one."""
+    coming = related.newest_event(*SCALING_UP)
+    since = scheduled.last_transition_time
+    hold = PATIENCE if coming or pod.status.nominated_node_name else UNSCHEDULABLE.hold
+    if coming and coming.at and since:
+        hold = max(UNSCHEDULABLE.hold, coming.at + PATIENCE - since)
+    return max(hold, PATIENCE) if pod.status.nominated_node_name else hold
+
+
+def _claim(pod: Pod, related: Related, reason: str) -> Ref | None:
+    """The claim that the pod waits for. A claim that is bound late stays pending by design while nothing else fits."""
+    names = sorted(set(pod.claim_names))
+    missing = [name for name in names if related.absent(ClaimState, name)]
+    if not missing and reason in ("claim-unbound", "claim-missing"):
+        found = ((name, related.named(ClaimState, name)) for name in names)
+        missing = [name for name, claim in found if claim and claim.status.phase in ("Pending", "Lost")]
+    return Ref("PersistentVolumeClaim", missing[0], pod.namespace) if missing else None
+
+
+def _gate_closed(pod: Pod, ready: Condition, together: Condition | None) -> Failure:
+    conditions = pod.status.conditions
+    open_gates = {each.type for each in conditions if each.status == "True"}
+    closed = sorted({gate.condition_type for gate in pod.spec.readiness_gates} - open_gates)
+    times = (each.last_transition_time for each in (ready, together) if each)
+    since = max(filter(None, times), default=None)
+    return READINESS_GATE.failure(f"readiness gate not met: {', '.join(closed) or short(ready.message)}", since=since)
+
+
+ANALYZER = Analyzer(
+    reads=Pod,
+    needs=(
+        Need.named(NodeState, lambda pod: pod.spec.node_name),
+        Need.named(ClaimState, lambda pod: pod.claim_names),
+        Need.owner(ReplicaSetStrength),
+        Need.owner(StatefulSetStrength),
+        Need.owner(DaemonSetStrength),
+        Need.events(
+            *containers.REASONS,
+            *starting.REASONS,
+            *SCALING_UP,
+            "NotTriggerScaleUp",
+            "FailedKillPod",
+            "FailedPreStopHook",
+        ),
+    ),
+    rules=(
+        UNSCHEDULABLE,
+        GATED,
+        *containers.RULES,
+        *starting.RULES,
+        READINESS_GATE,
+        REJECTED,
+        EVICTED,
+        TERMINATING,
+        NODE_LOST,
+        RESIZE,
+    ),
+    find=find,
+)
