@@ -148,7 +148,7 @@ def _classes(stateful_set: StatefulSet, related: Related) -> Iterator[Failure]:
 
 def _short(stateful_set: StatefulSet, related: Related, waiting: list[Place]) -> Failure:
     spec, status, lowest = stateful_set.spec, stateful_set.status, waiting[0]
-    ready = spec.replicas - len(waiting)
+    ready = status.ready_replicas
     counted = f"{ready} of {spec.replicas} replicas are ready"
     # The one that has been down longest: what comes and goes in turn, as in an update, never gets old.
     since = min((place.since for place in waiting if place.since), default=None)
@@ -238,7 +238,7 @@ def _places(stateful_set: StatefulSet, related: Related) -> Iterator[Place]:
     cut = related.count(PodState) > len(pods)
     for ordinal in _ordinals(stateful_set):
         name = f"{stateful_set.name}-{ordinal}"
-        # Evidence is cut by leaving out the healthy ones: one that is not there says nothing then.
+        # Of a set whose evidence was cut for size, a pod that is not there says nothing.
         if name in pods or not cut:
             yield Place(ordinal, name, pods.get(name))
 
