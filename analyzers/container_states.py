@@ -125,7 +125,7 @@ def _not_ready(view: View) -> Failure | None:
     if view.spec.startup_probe and not view.blocked and since == began:
         since = None  # nothing says when the startup probe was done with it
     told = view.probe_failure(kind) or view.probe_failure("Readiness", "Liveness", "Startup")
-    words = f"runs, but is not ready: {told}" if told else f"runs, but its {kind.lower()} probe does not pass"
+    words = f"runs, but is not ready: {told or f'its {kind.lower()} probe does not pass'}"
     if probe is None and not told:
         words = "runs, but is not ready"
     return view.failure(NOT_READY, words, since=since, reason=kind.lower(), hold=hold)

@@ -163,8 +163,9 @@ def _node_lost(pod: Pod, related: Related) -> Failure | None:
 def _ended(pod: Pod, related: Related) -> Iterator[Failure]:
     """A failed pod is its controller's to replace: it matters where nobody does."""
     reason, text = pod.status.reason, pod.status.message
-    if not reason or of_job(pod):
-        yield from (failure for view in views(pod, related) if (failure := ended_failure(view)))
+    failures = [failure for view in views(pod, related) if (failure := ended_failure(view))]
+    if of_job(pod) or (failures and not reason):
+        yield from failures
         return
     if replaced(pod, related):
         return
@@ -180,7 +181,7 @@ def _ended(pod: Pod, related: Related) -> Iterator[Failure]:
         cause = Ref("Node", node) if by_node and node else None
         yield EVICTED.failure(words, since=since, reason=resource, cause=cause)
     else:
-        words = f"the pod was ended or never begun ({reason})"
+        words = f"the pod was ended or never begun ({reason or 'nobody says why'})"
         yield REJECTED.failure(f"{words}: {short(text)}" if text else words, since=since, reason=reason)
 
 
