@@ -131,12 +131,13 @@ def _classes(stateful_set: StatefulSet, related: Related) -> Iterator[Failure]:
                 since=stateful_set.created,
                 cause=Ref("StorageClass", name, group=StorageClass.resource.group),
             )
+    claims = {claim.name: claim for claim in related.all(PersistentVolumeClaim)}
     for template in templates:
         if template.spec.storage_class_name is not None:
             continue
         # The API server fills the class in as soon as there is a default one, also later on.
         for ordinal in _ordinals(stateful_set):
-            claim = related.named(PersistentVolumeClaim, _claim_name(stateful_set, template, ordinal))
+            claim = claims.get(_claim_name(stateful_set, template, ordinal))
             if claim and _is_pending(claim) and claim.spec.storage_class_name is None and not claim.spec.volume_name:
                 yield NO_DEFAULT.failure(
                     f"claim {claim.name} names no storage class, and no class is the default",
@@ -164,21 +165,18 @@ def _short(stateful_set: StatefulSet, related: Related, waiting: list[Place]) ->
             f"pod {blocking.name} of an older revision is not ready, and the update waits for it instead of "
             "replacing it: delete the pod",
             since=blocking.since,
-            cause=Ref("Pod", blocking.name, stateful_set.namespace),
         )
 
     claim, why = _held_up_by(stateful_set, related, lowest)
     state = "does not exist" if lowest.pod is None else "is not ready"
     lost = lowest.pod.lost_node if lowest.pod else ""
     if lost:
-        cause, why = Ref("Node", lost), f": node {lost} has gone silent"
-    else:
-        cause = claim or Ref("Pod", lowest.name, stateful_set.namespace)
+        claim, why = None, f": node {lost} has gone silent"
     # Without any pod to tell the time, the onset is the first sight of it: controllers close such gaps at once.
     return SHORT.failure(
         f"{counted}; pod {lowest.name} {state}{why}",
         since=since,
-        cause=cause,
+        cause=Ref("Node", lost) if lost else claim,
         severity=None if ready else Severity.CRITICAL,
     )
 
