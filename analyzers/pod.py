@@ -25,7 +25,7 @@ LIFECYCLE = CONCEPTS + "workloads/pods/pod-lifecycle/"
 
 UNSCHEDULABLE = Rule(
     "pod-unschedulable",
-    Severity.CRITICAL,
+    Severity.WARNING,
     "No node can take the pod",
     hold=minutes(2),
     docs=DEBUG + "debug-pods/#my-pod-stays-pending",
