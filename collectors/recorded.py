@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from io import BufferedWriter
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 import zstandard
@@ -113,7 +114,7 @@ class Recorder:
 
     def close(self) -> None:
         """Says that the recording is whole, and closes the file."""
-        if self._stream.closed:
+        if self._file.closed:
             return
         self._line(_END, flush=True)
         try:
@@ -144,10 +145,12 @@ class Recorder:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> ConfigError:
+        # Else the interpreter would try once more to write what is left, and complain.
+        self._file.raw.close()
         return ConfigError(f"{self._path}: the recording broke off ({error.strerror}); what was written can be read")
 
 
-def _create(path: Path, overwrite: bool) -> IO[bytes]:
+def _create(path: Path, overwrite: bool) -> BufferedWriter:
     existing = os.O_TRUNC if overwrite else os.O_EXCL
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | existing, 0o600)

@@ -18,6 +18,20 @@ from kubewhy.kube.meta import Object, Resource
 _encode = msgspec.msgpack.Encoder().encode
 Scope = tuple[str, str | None]  # kind, and the namespace watched or None for all
 
+# Without these a pod's workload is not known: they stand between the two.
+_BETWEEN = {"Pod": ("ReplicaSet", "Job"), "Job": ("CronJob",)}
+
+
+def kinds_read(analyzers: Iterable[Analyzer[Any]]) -> tuple[type[Object], ...]:
+    """The kinds that these analyzers judge, or attach, or whose owners they pass through."""
+    names: set[str] = set()
+    for analyzer in analyzers:
+        names.add(analyzer.reads.resource.kind)
+        names |= {need.view.resource.kind for need in analyzer.needs}
+    for name in sorted(names & set(_BETWEEN)):
+        names |= set(_BETWEEN[name])
+    return tuple(kind for kind in KINDS if kind.resource.kind in names)
+
 
 class Store:
     """A Target that remembers, and says which judged objects a change touches."""
@@ -25,7 +39,7 @@ class Store:
     def __init__(self, analyzers: Iterable[Analyzer[Any]], touched: Callable[[Key], None]) -> None:
         analyzers = tuple(analyzers)
         self._touched = touched
-        self._judged = {analyzer.reads.resource.kind for analyzer in analyzers}
+        self.judged = {analyzer.reads.resource.kind for analyzer in analyzers}
         self._types = {kind.resource.kind: kind for kind in KINDS}
         self._reasons = {reason for analyzer in analyzers for need in analyzer.needs for reason in need.reasons}
         wanted = edges(analyzers)
@@ -84,6 +98,16 @@ class Store:
     def known(self, resource: Resource, namespace: str | None) -> bool:
         """Whether all objects of the kind in that namespace are here; None asks for all namespaces."""
         return (resource.kind, None) in self._synced or (resource.kind, namespace) in self._synced
+
+    def settled(self, resource: Resource, namespace: str | None) -> bool:
+        """Whether that scope has been read once, or was refused."""
+        scope = (resource.kind, namespace)
+        return scope in self._synced or scope in self._refused
+
+    def all_settled(self, kinds: Iterable[type[Object]]) -> bool:
+        """Whether each of these kinds has been read or refused somewhere, and no LIST is under way."""
+        done = {kind for kind, _ in self._synced} | {kind for kind, _ in self._refused}
+        return not self._listing and all(kind.resource.kind in done for kind in kinds)
 
     def refusals(self) -> list[tuple[str, str]]:
         """What cannot be read, and why: the kind's plural, with the namespace where only one is meant."""
@@ -216,7 +240,7 @@ class Store:
                     self._touch(key)
 
     def _touch(self, key: Key) -> None:
-        if key.kind in self._judged:
+        if key.kind in self.judged:
             self._touched(key)
 
 

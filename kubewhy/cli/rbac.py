@@ -8,11 +8,11 @@ import click
 import yaml
 
 from analyzers import enabled
+from collectors.store import kinds_read
 from kubewhy.cli.options import check_namespaces
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
 from kubewhy.kube.meta import Resource
-from kubewhy.runtime.oneshot import kinds_read
 
 API = "rbac.authorization.k8s.io"
 VERBS = ["list", "watch"]

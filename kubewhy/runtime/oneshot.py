@@ -1,7 +1,7 @@
 """One look at a cluster or a recording: the same store, gathering and analyzers as the watching kind."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,18 +11,14 @@ from analyzers.stage import AnalyzerStage
 from collectors import recorded
 from collectors.gather import gather
 from collectors.requests import Cluster
-from collectors.store import Store
+from collectors.store import Store, kinds_read
 from collectors.watch import Skipped, read_once
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
-from kubewhy.kube import KINDS
 from kubewhy.kube.meta import LabelSelector, Object
 from kubewhy.records import Report, Version
 
 log = logging.getLogger(__name__)
-
-# Without these a pod's workload is not known: they stand between the two.
-_BETWEEN = {"Pod": ("ReplicaSet", "Job"), "Job": ("CronJob",)}
 
 
 @dataclass(frozen=True)
@@ -36,17 +32,6 @@ class Analysis:
     reports: list[Report]
     skipped: list[tuple[str, str]]  # the kind's plural, with its namespace where only one is refused; and why
     namespaces: tuple[str, ...] = ()  # empty: all
-
-
-def kinds_read(analyzers: Iterable[Analyzer[Any]]) -> tuple[type[Object], ...]:
-    """The kinds that these analyzers judge, or attach, or whose owners they pass through."""
-    names: set[str] = set()
-    for analyzer in analyzers:
-        names.add(analyzer.reads.resource.kind)
-        names |= {need.view.resource.kind for need in analyzer.needs}
-    for name in sorted(names & set(_BETWEEN)):
-        names |= set(_BETWEEN[name])
-    return tuple(kind for kind in KINDS if kind.resource.kind in names)
 
 
 async def analyze(

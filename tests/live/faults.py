@@ -75,11 +75,15 @@ class FaultProxy:
 
     def cut(self) -> None:
         """Breaks every connection that is open, without a goodbye."""
-        self._loop.call_soon_threadsafe(lambda: [each.abort() for each in list(self._streams)])
+        self._loop.call_soon_threadsafe(self._abort)
 
     def count(self, path: str, *, watch: bool) -> int:
         """How many LISTs or WATCHes were asked of a path."""
         return sum(each.is_watch == watch and path in each.path for each in self.asked)
+
+    def _abort(self) -> None:
+        for each in list(self._streams):
+            each.abort()
 
     async def _start(self) -> None:
         keys = self._plane.directory / "keys"

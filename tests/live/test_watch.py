@@ -87,7 +87,7 @@ def proxy(plane: ControlPlane) -> Iterator[FaultProxy]:
 @pytest.fixture
 def space(plane: ControlPlane, request: pytest.FixtureRequest) -> str:
     """A namespace of the test's own."""
-    name = request.node.name.replace("_", "-")[:50].rstrip("-")
+    name: str = request.node.name.replace("_", "-")[:50].rstrip("-")
     plane.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     return name
 

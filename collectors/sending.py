@@ -1,0 +1,99 @@
+"""What is to be sent, and when: what changed, at a bounded rate an object, and all again in half an hour. Pure.
+
+Only keys wait here: evidence is gathered when it is sent, so the newest wins and an absent broker costs no memory.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from collectors.index import Key
+from kubewhy.records import key_hash
+
+BURST = 3
+PER_SECOND = 1.0
+RESTATE_SECONDS = 1800
+RESTATE_PER_SECOND = 500
+
+
+class Outbox:
+    """Times are seconds of any steady clock, given by the caller."""
+
+    def __init__(self, now: float) -> None:
+        self._dirty: OrderedDict[Key, None] = OrderedDict()
+        self._late: dict[Key, float] = {}  # has used its burst: when it may speak again
+        self._tokens: dict[Key, tuple[float, float]] = {}  # how many, and as of when
+        self._sent: dict[Key, int] = {}  # the hash last acknowledged
+        self._slots: dict[int, set[Key]] = {}
+        self._restate: OrderedDict[Key, None] = OrderedDict()
+        self._second = int(now)
+
+    def __len__(self) -> int:
+        """How many are waiting to be sent because they changed."""
+        return len(self._dirty) + len(self._late)
+
+    def touch(self, key: Key) -> None:
+        """It, or what it depends on, has changed."""
+        if key not in self._late:
+            self._dirty[key] = None
+
+    def due(self, now: float, most: int = 500) -> Iterator[tuple[Key, bool]]:
+        """Which to send now, live changes first; true with those that are only stated again."""
+        for key in [key for key, when in self._late.items() if when <= now]:
+            del self._late[key]
+            self._dirty[key] = None
+        while self._dirty and most:
+            key, _ = self._dirty.popitem(last=False)
+            wait = self._spend(key, now)
+            if wait:
+                self._late[key] = now + wait
+                continue
+            most -= 1
+            self._restate.pop(key, None)
+            yield key, False
+        self._turn(now)
+        while self._restate and most:
+            key, _ = self._restate.popitem(last=False)
+            most -= 1
+            yield key, True
+
+    def next_due(self, now: float) -> float | None:
+        """Seconds until something may be sent; None when nothing waits but the next re-statement."""
+        if self._dirty or self._restate:
+            return 0.0
+        return max(0.0, min(self._late.values()) - now) if self._late else None
+
+    def is_new(self, key: Key, told: int) -> bool:
+        """Whether that content differs from what was last acknowledged."""
+        return self._sent.get(key) != told
+
+    def acknowledged(self, key: Key, told: int | None) -> None:
+        """It has arrived; `told` is None for an object that is gone."""
+        slot = key_hash(key.namespace, key.name) % RESTATE_SECONDS
+        if told is None:
+            self._sent.pop(key, None)
+            self._tokens.pop(key, None)
+            self._slots.get(slot, set()).discard(key)
+        else:
+            self._sent[key] = told
+            self._slots.setdefault(slot, set()).add(key)
+
+    def _spend(self, key: Key, now: float) -> float:
+        """Takes a token; how long to wait where there is none."""
+        left, at = self._tokens.get(key, (float(BURST), now))
+        left = min(BURST, left + (now - at) * PER_SECOND)
+        if left < 1:
+            return (1 - left) / PER_SECOND
+        self._tokens[key] = (left - 1, now)
+        if len(self._tokens) > 2000:  # a full bucket is as good as none
+            full = [each for each, (had, when) in self._tokens.items() if had + (now - when) * PER_SECOND >= BURST]
+            for each in full:
+                del self._tokens[each]
+        return 0.0
+
+    def _turn(self, now: float) -> None:
+        """Puts those whose turn has come on the list to be stated again."""
+        first = max(self._second, int(now) - RESTATE_SECONDS)
+        for second in range(first, int(now)):
+            for key in self._slots.get(second % RESTATE_SECONDS, ()):
+                self._restate[key] = None
+        self._second = int(now)
