@@ -24,9 +24,9 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass
 class _Found:
-    """What was found of one view, by name."""
+    """What was found of one view."""
 
-    objects: dict[tuple[str | None, str], Raw]
+    objects: dict[Key, Raw]
     missing: dict[str, None]
     known: bool
 
@@ -72,14 +72,12 @@ def root(store: Store, subject: Object, ref: Ref) -> Ref | None:
     Only controllers are followed, never into a Node: a mirror pod is its own root. A custom owner is named unread.
     """
     top: Ref | None = None
-    current: Object | None = subject
-    while current is not None and type(current).resource.kind in _PASSED_THROUGH:
-        owner = current.controller
-        if owner is None or owner.kind == "Node":
+    kind, owner = ref.kind, subject.controller
+    for _ in range(8):  # an owner that owns itself would never end
+        if owner is None or kind not in _PASSED_THROUGH or owner.kind == "Node":
             break
         top = Ref(owner.kind, owner.name, ref.namespace, owner.group)
-        key = store.index.keys.get(owner.uid)
-        current = store.typed(key) if key and owner.kind in _PASSED_THROUGH else None
+        kind, owner = owner.kind, store.index.family.controller(owner.uid)
     return top
 
 
@@ -102,7 +100,7 @@ def _related(store: Store, key: Key, subject: Object) -> Iterator[tuple[str, _Fo
         for other in _linked(store, edge, key, subject, namespace):
             stored = store.stored(other)
             if stored is not None:
-                into.objects[other[1:]] = Raw(_encode(decode(stored, view)))
+                into.objects[other] = Raw(_encode(decode(stored, view)))
             elif edge.need.link is Link.NAMED and into.known:
                 into.missing[other.name] = None
     yield from found.items()
@@ -122,9 +120,9 @@ def _linked(store: Store, edge: Edge, key: Key, subject: Object, namespace: str 
             candidates = store.index.candidates(edge, namespace, selector)
             return [each for each in candidates if selector.matches(_labels(store, edge, each))]
         case Link.OWNER:
-            return [each for each in store.owners(subject) if each.kind == kind]
+            return [each for each in store.index.family.owners(subject) if each.kind == kind]
         case Link.OWNED:
-            return [each for each in store.descendants(subject.metadata.uid) if each.kind == kind]
+            return [each for each in store.index.family.descendants(subject.metadata.uid) if each.kind == kind]
     return ()
 
 
@@ -137,7 +135,7 @@ def _within(found: Sequence[tuple[str, _Found]], room: int) -> tuple[tuple[Attac
     """All that was found, cut to so many bytes: from the view that takes most, its last names first."""
     sizes = {view: sum(map(len, each.objects.values())) for view, each in found}
     cut = False
-    kept = {view: sorted(each.objects.items(), key=lambda item: (item[0][0] or "", item[0][1])) for view, each in found}
+    kept = {view: sorted(each.objects.items(), key=_place) for view, each in found}
     while sum(sizes.values()) > room and any(kept.values()):
         cut = True
         largest = max((view for view in kept if kept[view]), key=lambda view: sizes[view])
@@ -154,3 +152,7 @@ def _within(found: Sequence[tuple[str, _Found]], room: int) -> tuple[tuple[Attac
         for view, each in sorted(found, key=lambda item: item[0])
     )
     return attached, cut
+
+
+def _place(item: tuple[Key, Raw]) -> tuple[str, str]:
+    return item[0].namespace or "", item[0].name

@@ -1,12 +1,13 @@
 """Who refers to whom: the indexes by which a change finds the objects that depend on it. Pure."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from sys import intern
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from kubewhy.contracts import Analyzer, Link, Need
-from kubewhy.kube.meta import LabelSelector, Object, Resource
+from kubewhy.kube.meta import LabelSelector, Object, OwnerReference, Resource
 
 K = TypeVar("K", bound=Hashable)
 
@@ -22,7 +23,8 @@ class Key(NamedTuple):
 def key_of(resource: Resource, subject: Object) -> Key:
     """Its key, from the typed object."""
     meta = subject.metadata
-    return Key(resource.kind, meta.namespace if resource.namespaced else None, meta.name)
+    # Namespaces are few: ten thousand objects share their names.
+    return Key(resource.kind, intern(meta.namespace) if resource.namespaced and meta.namespace else None, meta.name)
 
 
 class Bag(Generic[K]):
@@ -74,6 +76,56 @@ def decode(stored: bytes, view: type[Object]) -> Object:
     return msgspec.msgpack.decode(stored, type=view)
 
 
+class Family:
+    """Who controls whom, by uid: read at every change and for all evidence, so no object is decoded for it."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, Key] = {}
+        self._controllers: dict[str, OwnerReference] = {}  # of whom; siblings share one
+        self._children: dict[str, set[str]] = {}
+
+    def put(self, key: Key, subject: Object) -> None:
+        uid, owner = subject.metadata.uid, subject.controller
+        self._keys[uid] = key
+        if owner:
+            siblings = self._children.setdefault(owner.uid, set())
+            known = self._controllers.get(next(iter(siblings), ""))
+            self._controllers[uid] = known if known is not None and known == owner else owner
+            siblings.add(uid)
+
+    def drop(self, key: Key, subject: Object) -> None:
+        uid = subject.metadata.uid
+        if self._keys.get(uid) != key:
+            return
+        del self._keys[uid]
+        owner = self._controllers.pop(uid, None)
+        if owner:
+            siblings = self._children[owner.uid]
+            siblings.discard(uid)
+            if not siblings:
+                del self._children[owner.uid]
+
+    def controller(self, uid: str) -> OwnerReference | None:
+        """Who controls the object of that uid; None also where that object is not here."""
+        return self._controllers.get(uid)
+
+    def owners(self, subject: Object) -> Iterator[Key]:
+        """Its controllers that are here, nearest first."""
+        owner = subject.controller
+        for _ in range(8):  # an owner that owns itself would never end
+            key = self._keys.get(owner.uid) if owner else None
+            if owner is None or key is None:
+                return
+            yield key
+            owner = self._controllers.get(owner.uid)
+
+    def descendants(self, uid: str, depth: int = 4) -> Iterator[Key]:
+        """All it controls, near and further down."""
+        for child in self._children.get(uid, ()) if depth else ():
+            yield self._keys[child]
+            yield from self.descendants(child, depth - 1)
+
+
 class Index:
     """What refers to what, by name, by label and by owner, kept as objects come and go."""
 
@@ -87,8 +139,7 @@ class Index:
         self._labels: Bag[tuple[int, str | None, str, str]] = Bag()  # who carries the label
         self._members: Bag[tuple[int, str | None]] = Bag()  # who could be selected at all
         self._selectors: Bag[tuple[int, str | None, Pair]] = Bag()  # who selects by the pair
-        self._children: Bag[str] = Bag()  # whom the uid controls
-        self.keys: dict[str, Key] = {}  # by uid
+        self.family = Family()
 
     def needs_of(self, kind: str) -> list[Edge]:
         return self._by_subject.get(kind, [])
@@ -99,17 +150,14 @@ class Index:
     def put(self, key: Key, stored: bytes, subject: Object) -> None:
         """Files an object as it is now. What it was before must have been dropped."""
         self._file(key, stored, subject, Bag.add)
-        self.keys[subject.metadata.uid] = key
+        self.family.put(key, subject)
 
     def drop(self, key: Key, stored: bytes, subject: Object) -> None:
         """Takes out an object as it was filed."""
         self._file(key, stored, subject, Bag.drop)
-        if self.keys.get(subject.metadata.uid) == key:
-            del self.keys[subject.metadata.uid]
+        self.family.drop(key, subject)
 
     def _file(self, key: Key, stored: bytes, subject: Object, change: Callable[[Bag[Any], Any, Key], None]) -> None:
-        if subject.controller:
-            change(self._children, subject.controller.uid, key)
         for edge in self.needs_of(key.kind):
             space = key.namespace if edge.need.view.resource.namespaced else None
             if edge.need.link is Link.NAMED and edge.need.names:
@@ -150,10 +198,6 @@ class Index:
         """Who may select an object with these labels."""
         for pair in (None, *labels.items()):
             yield from self._selectors.at((edge.number, namespace, pair))
-
-    def children(self, uid: str) -> Iterable[Key]:
-        """Whom the object of that uid controls."""
-        return self._children.at(uid)
 
 
 def _filed_under(selector: LabelSelector) -> Pair:

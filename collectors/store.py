@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collectors.index import Edge, Index, Key, decode, edges, key_of
+from collectors.index import Bag, Edge, Index, Key, decode, edges, key_of
 from kubewhy.contracts import Analyzer, Link
 from kubewhy.kube import KINDS
 from kubewhy.kube.core import Event, ObjectReference, Pod, PodStatus
@@ -36,7 +36,8 @@ def kinds_read(analyzers: Iterable[Analyzer[Any]]) -> tuple[type[Object], ...]:
 class Store:
     """A Target that remembers, and says which judged objects a change touches."""
 
-    def __init__(self, analyzers: Iterable[Analyzer[Any]], touched: Callable[[Key], None]) -> None:
+    def __init__(self, analyzers: Iterable[Analyzer[Any]], touched: Callable[[Key], None] | None = None) -> None:
+        """Without `touched` nobody wants to know, and no time is spent on finding out."""
         analyzers = tuple(analyzers)
         self._touched = touched
         self.judged = {analyzer.reads.resource.kind for analyzer in analyzers}
@@ -45,9 +46,9 @@ class Store:
         wanted = edges(analyzers)
         self.index = Index(edge for edge in wanted if edge.need.link is not Link.EVENTS)
         self._told_by_events = [edge for edge in wanted if edge.need.link is Link.EVENTS]
-        self._tables: dict[str, dict[tuple[str | None, str], bytes]] = {kind: {} for kind in self._types}
-        self._events: dict[str, set[tuple[str | None, str]]] = {}  # by what they are about
-        self._listing: dict[Scope, set[tuple[str | None, str]]] = {}
+        self._tables: dict[str, dict[Key, bytes]] = {kind: {} for kind in self._types}
+        self._events: Bag[str] = Bag()  # by what they are about
+        self._listing: dict[Scope, set[Key]] = {}
         self._synced: set[Scope] = set()
         self._refused: dict[Scope, str] = {}
         self.observed_at: datetime | None = None
@@ -63,7 +64,7 @@ class Store:
         key = key_of(resource, subject)
         for scope in ((key.kind, None), (key.kind, key.namespace)):
             if scope in self._listing:
-                self._listing[scope].add(key[1:])
+                self._listing[scope].add(key)
         if isinstance(subject, Event) and subject.reason not in self._reasons:
             return
         self._replace(key, _stub(subject))
@@ -77,9 +78,9 @@ class Store:
         scope = (resource.kind, namespace)
         self._refused.pop(scope, None)
         seen = self._listing.pop(scope, set())
-        for space, name in list(self._tables[resource.kind]):
-            if (namespace is None or space == namespace) and (space, name) not in seen:
-                self._replace(Key(resource.kind, space, name), None)
+        for key in list(self._tables[resource.kind]):
+            if namespace in (None, key.namespace) and key not in seen:
+                self._replace(key, None)
         if scope not in self._synced:
             self._synced.add(scope)
             self._touch_all_that_need(resource.kind, namespace)
@@ -117,10 +118,10 @@ class Store:
         )
 
     def stored(self, key: Key) -> bytes | None:
-        return self._tables[key.kind].get(key[1:])
+        return self._tables[key.kind].get(key)
 
-    def keys(self, kind: str) -> Iterator[Key]:
-        return (Key(kind, *at) for at in self._tables[kind])
+    def keys(self, kind: str) -> Iterable[Key]:
+        return self._tables[kind]
 
     def typed(self, key: Key) -> Object | None:
         """The object as its fullest class."""
@@ -137,34 +138,16 @@ class Store:
     def events(self, key: Key, subject: Object) -> Iterator[Event]:
         """The Events about the object, in no order."""
         for about in _names_in_events(key, subject):
-            for at in self._events.get(about, ()):
-                event = decode(self._tables["Event"][at], Event)
+            for told in self._events.at(about):
+                event = decode(self._tables["Event"][told], Event)
                 assert isinstance(event, Event)
                 yield event
-
-    def owners(self, subject: Object) -> Iterator[Key]:
-        """Its controllers that are here, nearest first."""
-        for _ in range(8):  # an owner that owns itself would never end
-            owner = self.index.keys.get(subject.controller.uid) if subject.controller else None
-            found = self.typed(owner) if owner else None
-            if owner is None or found is None:
-                return
-            yield owner
-            subject = found
-
-    def descendants(self, uid: str, depth: int = 4) -> Iterator[Key]:
-        """All it controls, near and further down."""
-        for child in self.index.children(uid) if depth else ():
-            yield child
-            found = self.typed(child)
-            if found is not None:
-                yield from self.descendants(found.metadata.uid, depth - 1)
 
     # How a change finds its way.
 
     def _replace(self, key: Key, subject: Object | None) -> None:
         table = self._tables[key.kind]
-        before, now = table.get(key[1:]), None if subject is None else _encode(subject)
+        before, now = table.get(key), None if subject is None else _encode(subject)
         if before == now:
             return
         old = None if before is None else decode(before, self._types[key.kind])
@@ -172,14 +155,15 @@ class Store:
             self._replace_event(key, old, subject, now)
             return
         touched = {key}
+        edges = self._edges_changed(key.kind, before, now)
         if old is not None and before is not None:
-            touched |= set(self._dependents(key, old, before, now))
+            touched.update(self._dependents(edges, key, old, before, alone=now is None))
             self.index.drop(key, before, old)
-            del table[key[1:]]
+            del table[key]
         if subject is not None and now is not None:
-            table[key[1:]] = now
+            table[key] = now
             self.index.put(key, now, subject)
-            touched |= set(self._dependents(key, subject, now, before))
+            touched.update(self._dependents(edges, key, subject, now, alone=before is None))
         for each in touched:
             self._touch(each)
 
@@ -189,35 +173,41 @@ class Store:
                 continue
             about = each.involved_object.uid or each.involved_object.name
             if each is old:
-                kept = self._events.get(about, set())
-                kept.discard(key[1:])
-                if not kept:
-                    self._events.pop(about, None)
+                self._events.drop(about, key)
             else:
-                self._events.setdefault(about, set()).add(key[1:])
+                self._events.add(about, key)
             self._touch_subject(each.involved_object)
         if now is None:
-            self._tables["Event"].pop(key[1:], None)
+            self._tables["Event"].pop(key, None)
         else:
-            self._tables["Event"][key[1:]] = now
+            self._tables["Event"][key] = now
 
     def _touch_subject(self, about: ObjectReference) -> None:
         resource = self._types[about.kind].resource if about.kind in self._types else None
         if resource is not None:
             self._touch(Key(about.kind, about.namespace if resource.namespaced else None, about.name))
 
-    def _dependents(self, key: Key, subject: Object, stored: bytes, other: bytes | None) -> Iterator[Key]:
-        """Whose evidence holds the object, as it is on this side of the change."""
-        if other is None:
+    def _edges_changed(self, kind: str, before: bytes | None, now: bytes | None) -> list[Edge]:
+        """The needs that read something of it which has changed."""
+        if self._touched is None:
+            return []
+        edges = self.index.needs_for(kind)
+        if before is None or now is None:
+            return edges
+        views = {edge.need.view for edge in edges}
+        changed = {view for view in views if decode(before, view) != decode(now, view)}
+        return [edge for edge in edges if edge.need.view in changed]
+
+    def _dependents(self, edges: list[Edge], key: Key, subject: Object, stored: bytes, *, alone: bool) -> Iterator[Key]:
+        """Whose evidence holds the object, as it is on this side of the change; `alone` when there is no other side."""
+        if alone and self._touched:
             # Whose root it may be.
-            yield from self.descendants(subject.metadata.uid)
-        for edge in self.index.needs_for(key.kind):
-            if other is not None and decode(stored, edge.need.view) == decode(other, edge.need.view):
-                continue  # nothing that this need reads has changed
+            yield from self.index.family.descendants(subject.metadata.uid)
+        for edge in edges:
             yield from self._reverse(edge, key, subject, stored)
 
     def _reverse(self, edge: Edge, key: Key, subject: Object, stored: bytes) -> Iterator[Key]:
-        kind, need = edge.subject.resource, edge.need
+        kind, need, family = edge.subject.resource, edge.need, self.index.family
         match need.link:
             case Link.NAMED:
                 yield from self.index.naming(edge, key.namespace, key.name)
@@ -229,18 +219,20 @@ class Store:
                 labels = self.index.labels(edge, stored)
                 yield from self.index.selecting(edge, key.namespace, labels)
             case Link.OWNER:
-                yield from (each for each in self.descendants(subject.metadata.uid) if each.kind == kind.kind)
+                yield from (each for each in family.descendants(subject.metadata.uid) if each.kind == kind.kind)
             case Link.OWNED:
-                yield from (each for each in self.owners(subject) if each.kind == kind.kind)
+                yield from (each for each in family.owners(subject) if each.kind == kind.kind)
 
     def _touch_all_that_need(self, kind: str, namespace: str | None) -> None:
+        if self._touched is None:
+            return
         for subject in {edge.subject.resource.kind for edge in self.index.needs_for(kind)}:
             for key in list(self.keys(subject)):
                 if namespace is None or key.namespace == namespace:
                     self._touch(key)
 
     def _touch(self, key: Key) -> None:
-        if key.kind in self.judged:
+        if self._touched and key.kind in self.judged:
             self._touched(key)
 
 

@@ -47,7 +47,7 @@ async def analyze(
     Where listing all namespaces is forbidden the context's own is read, unless all were asked for. Raises ConfigError
     when nothing at all may be read.
     """
-    store = Store(analyzers, lambda key: None)
+    store = Store(analyzers)
     kinds = kinds_read(analyzers)
     skipped = await read_once(cluster, kinds, namespaces, store)
     if _nothing_read(skipped, kinds, namespaces) and not namespaces and not all_namespaces:
@@ -73,7 +73,7 @@ def analyze_recording(
 ) -> Analysis:
     """The same of a recording, as the cluster was at its end."""
     recording = recorded.read(path)
-    store = Store(analyzers, lambda key: None)
+    store = Store(analyzers)
     now = datetime.min.replace(tzinfo=UTC)
     for at in recorded.replay(recording, store):
         now = at
