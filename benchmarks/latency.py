@@ -54,9 +54,11 @@ class Changes:
     def _change(self, number: int) -> None:
         lone = self._bench.size.lone
         turn, mends = divmod(number, 2)
+        lag = min(lone // 2, round(RATE / 2 * _BROKEN_SECONDS))
         if mends:
-            turn -= min(lone // 2, round(RATE / 2 * _BROKEN_SECONDS))
-        if turn < 0:
+            turn -= lag
+        # First nothing is broken yet that could be mended, and in the end nothing is to stay broken.
+        if not 0 <= turn < RATE / 2 * self._bench.seconds - lag:
             return
         name, path = filling.lone_name(turn % lone), filling.lone_path(turn % lone)
         container = shop.running() if mends else shop.killed(changes.now())

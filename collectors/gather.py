@@ -117,8 +117,10 @@ def _linked(store: Store, edge: Edge, key: Key, subject: Object, namespace: str 
             selector = need.selector(subject)
             if selector is None:
                 return ()
-            candidates = store.index.candidates(edge, namespace, selector)
-            return [each for each in candidates if selector.matches(_labels(store, edge, each))]
+            labelled = store.index.labelled(edge, namespace, selector)
+            if not selector.match_expressions:
+                return labelled
+            return [each for each in labelled if selector.matches(_labels(store, edge, each))]
         case Link.OWNER:
             return [each for each in store.index.family.owners(subject) if each.kind == kind]
         case Link.OWNED:

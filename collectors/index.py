@@ -1,6 +1,6 @@
 """Who refers to whom: the indexes by which a change finds the objects that depend on it. Pure."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Set
 from sys import intern
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -43,8 +43,8 @@ class Bag(Generic[K]):
             if not kept:
                 del self._sets[at]
 
-    def at(self, at: K) -> Iterable[Key]:
-        return self._sets.get(at, ())
+    def at(self, at: K) -> Set[Key]:
+        return self._sets.get(at, frozenset())
 
 
 class Edge(NamedTuple):
@@ -187,12 +187,13 @@ class Index:
         """Who names that object."""
         return self._names.at((edge.number, namespace, name))
 
-    def candidates(self, edge: Edge, namespace: str | None, selector: LabelSelector) -> Iterable[Key]:
-        """All that the selector may fit: to be tried with `selector.matches`."""
-        pair = _filed_under(selector)
-        if pair is None:
+    def labelled(self, edge: Edge, namespace: str | None, selector: LabelSelector) -> Iterable[Key]:
+        """All with the labels that it matches: what is left is to try its expressions, where it has any."""
+        pairs = selector.match_labels.items()
+        if not pairs:
             return self._members.at((edge.number, namespace))
-        return self._labels.at((edge.number, namespace, *pair))
+        first, *others = sorted((self._labels.at((edge.number, namespace, *pair)) for pair in pairs), key=len)
+        return set(first).intersection(*others) if others else first
 
     def selecting(self, edge: Edge, namespace: str | None, labels: dict[str, str]) -> Iterator[Key]:
         """Who may select an object with these labels."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
-from functools import cached_property
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
@@ -208,10 +207,8 @@ class Related:
 
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
-
-    @cached_property
-    def _attached(self) -> dict[str, Attached]:
-        return {each.view: each for each in self._evidence.related}
+        self._attached = {each.view: each for each in evidence.related}
+        self._decoded: dict[type[Object], list[Object]] = {}  # rules ask for the same more than once
 
     def known(self, view: type[Object]) -> bool:
         """Whether we may read that kind and have it in full. If not, nothing of it is ever missing."""
@@ -220,8 +217,12 @@ class Related:
 
     def all(self, view: type[Obj]) -> list[Obj]:
         """All that were found, in the order of their names. Fewer than `count` where the evidence was cut."""
-        attached = self._attached.get(view.__name__)
-        return [decode_object(raw, view) for raw in attached.objects] if attached else []
+        decoded = self._decoded.get(view)
+        if decoded is None:
+            attached = self._attached.get(view.__name__)
+            decoded = [decode_object(raw, view) for raw in attached.objects] if attached else []
+            self._decoded[view] = decoded
+        return list(decoded)  # type: ignore[arg-type]
 
     def count(self, view: type[Object]) -> int:
         """How many there are, also those cut for size."""
