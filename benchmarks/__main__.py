@@ -22,7 +22,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="A tenth of the pods, and seconds in place of minutes.")
+@click.option("--quick", is_flag=True, help="A fifth of the pods, and seconds in place of minutes.")
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
 def main(quick: bool, names: tuple[str, ...]) -> None:
     """Measure all of it, or only what is named. Exit status: 1 when a limit is not met.

@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks import filling, shop
 from infra.testbed.api import STRATEGIC, Api
 
-# So many pods of each application change, which are broken in none.
-_REPLICAS = (1, 2)
+# These replicas of each application change: they are broken in none.
+_REPLICAS = (1, 2, 3, 4)
 
 
 def at_rate(per_second: float, seconds: float, change: Callable[[int], None]) -> float:
@@ -33,15 +33,20 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def turn(api: Api, apps: int, number: int) -> None:
-    """One pod becomes unready, or ready again, which its Deployment and its Service see as well."""
+def what(apps: int, number: int) -> tuple[int, int, bool]:
+    """Which application's replica that change is about, and whether it becomes ready: each by turns."""
     lap, place = divmod(number, apps * len(_REPLICAS))
     replica, app = divmod(place, apps)
-    ready = lap % 2 == 1
+    return app, _REPLICAS[replica], lap % 2 == 1
+
+
+def turn(api: Api, apps: int, number: int) -> None:
+    """One pod becomes unready, or ready again, which its Deployment and its Service see as well."""
+    app, replica, ready = what(apps, number)
     why, at = "" if ready else "ContainersNotReady", now()
     conditions = [shop.condition(kind, ready, why, at) for kind in ("Ready", "ContainersReady")]
     status = {"conditions": conditions, "containerStatuses": [shop.running(ready=ready)]}
-    api.patch_status(filling.replica_path(app, _REPLICAS[replica]), {"status": status}, STRATEGIC)
+    api.patch_status(filling.replica_path(app, replica), {"status": status}, STRATEGIC)
 
 
 def laps(apps: int, per_second: float, seconds: float) -> float:

@@ -12,7 +12,7 @@ from infra.testbed.build import Say
 from infra.testbed.control_plane import ControlPlane
 
 READER = "kubewhy"  # the user under which everything of ours reads
-QUICK = Size(pods=1_000, nodes=20, lone=40)
+QUICK = Size(pods=2_000, nodes=20, lone=80)
 
 
 @dataclass(frozen=True)

@@ -334,7 +334,7 @@ def _owner(kind: str, name: str) -> Document:
 
 def uid(kind: str) -> str:
     """Stands in an object for the uid of its owner of that kind."""
-    return f"00000000-0000-0000-0000-{kind.lower():0<12.12}"
+    return f"uid-of-its-{kind}"
 
 
 def _event(reason: str, message: str, path: str, *, normal: bool = False) -> Document:

@@ -54,17 +54,18 @@ def _load(bench: Bench, run: Started) -> Row:
 
 def _requests(plane: ControlPlane, begun: datetime) -> Iterator[Row]:
     """What the API server's own log says of our requests since then."""
-    reads: list[str] = []
+    reads = {"events": 0}
     watches: dict[str, list[datetime]] = defaultdict(list)
     for line in plane.audit_log.read_bytes().splitlines():
         entry = json.loads(line)
         if entry["user"]["username"] != READER or entry["stage"] != "RequestReceived":
             continue
         at = datetime.fromisoformat(entry["requestReceivedTimestamp"])
+        resource = entry.get("objectRef", {}).get("resource", entry["requestURI"])
         if entry["verb"] == "watch":
-            watches[entry["objectRef"]["resource"]].append(at)
+            watches[resource].append(at)
         elif at >= begun:
-            reads.append(entry["requestURI"])
+            reads[resource] = reads.get(resource, 0) + 1
     kinds = len(watches)
     seconds = (datetime.now().astimezone() - begun).total_seconds()
     again = sum(1 for times in watches.values() for at in times if at >= begun)
@@ -76,7 +77,10 @@ def _requests(plane: ControlPlane, begun: datetime) -> Iterator[Row]:
     ]
     shortest = min(gaps, default=math.inf)
     stage = f"requests in {seconds:.0f} s of steady state"
-    yield Row(stage, f"{len(reads)} LIST or GET", "the audit log", "none", not reads)
+    # Events have no watch cache: a WATCH of them that is opened again may meet 410, and only a LIST mends that.
+    others = sum(reads.values()) - reads["events"]
+    figure = f"{others} LIST or GET, and {reads['events']} of Events"
+    yield Row(stage, figure, "the audit log", "none but of Events", not others)
     yield Row(
         stage,
         f"{again} WATCH of {kinds} kinds",
