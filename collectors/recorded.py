@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = "kubewhy.recording/v1"
 SUFFIX = ".kwrec"
-_END = b'{"do":"end"}'
+_END = b'{"do":"end"'
 _MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, section 3.1.1
 # While a LIST comes in, so many lines may be lost to a kill; after it, none.
 _FLUSH_LINES = 500
@@ -61,6 +61,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     object: Raw = ABSENT
     raw: Raw = ABSENT
+
+
+class End(msgspec.Struct, frozen=True, tag_field="do", tag="end"):
+    """The last line. Without it a recording counts as cut off."""
+
+    at: datetime | None = None
 
 
 class Recorder:
@@ -112,11 +118,11 @@ class Recorder:
         self._listing.discard((resource, namespace))
         self._call(resource, at, do="refused", namespace=namespace, reason=reason)
 
-    def close(self) -> None:
-        """Says that the recording is whole, and closes the file."""
+    def close(self, at: datetime | None = None) -> None:
+        """Says that the recording is whole, and lasted until then, and closes the file."""
         if self._file.closed:
             return
-        self._line(_END, flush=True)
+        self._line(self._encoder.encode(End(at)), flush=True)
         try:
             self._stream.close()  # type: ignore[no-untyped-call]
         except OSError as error:
@@ -167,7 +173,7 @@ class Recording:
     """A recording being read. `entries` reads the file as it goes, once."""
 
     header: Header
-    entries: Iterator[Entry]
+    entries: Iterator[Entry | End]
 
 
 def read(path: Path) -> Recording:
@@ -185,6 +191,10 @@ def replay(recording: Recording, target: Target) -> Iterator[datetime]:
     if recording.header.raw:
         log.warning("this recording is raw: it holds more than kubewhy reads; keep it as you would keep a Secret")
     for entry in recording.entries:
+        if isinstance(entry, End):
+            if entry.at:
+                yield entry.at
+            return
         view = _VIEWS.get((entry.group, entry.kind))
         if view is None:
             if entry.kind not in unread:
@@ -258,12 +268,13 @@ def _header(path: Path, line: bytes) -> Header:
         raise ConfigError(f"{path}: its header is damaged ({error}); record it again") from None
 
 
-def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Entry]:
+def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Entry | End]:
     decoder = msgspec.json.Decoder(Entry)
     for number, line in enumerate(lines, start=2):
-        if line == _END:
-            return
         try:
+            if line.startswith(_END):
+                yield msgspec.json.decode(line, type=End)
+                return
             entry = decoder.decode(line)
         except msgspec.MsgspecError as error:
             raise ConfigError(f"{path}: line {number} is damaged ({error}); record it again") from None

@@ -26,6 +26,7 @@ class Outbox:
         self._slots: dict[int, set[Key]] = {}
         self._restate: OrderedDict[Key, None] = OrderedDict()
         self._second = int(now)
+        self._turn_at, self._turns = now, 0.0  # how many may be stated again, as of when
 
     def __len__(self) -> int:
         """How many are waiting to be sent because they changed."""
@@ -51,15 +52,20 @@ class Outbox:
             self._restate.pop(key, None)
             yield key, False
         self._turn(now)
-        while self._restate and most:
+        self._turns = min(RESTATE_PER_SECOND, self._turns + (now - self._turn_at) * RESTATE_PER_SECOND)
+        self._turn_at = now
+        while self._restate and most and self._turns >= 1:
             key, _ = self._restate.popitem(last=False)
             most -= 1
+            self._turns -= 1
             yield key, True
 
     def next_due(self, now: float) -> float | None:
         """Seconds until something may be sent; None when nothing waits but the next re-statement."""
-        if self._dirty or self._restate:
+        if self._dirty:
             return 0.0
+        if self._restate:
+            return 1 / RESTATE_PER_SECOND if self._turns < 1 else 0.0
         return max(0.0, min(self._late.values()) - now) if self._late else None
 
     def is_new(self, key: Key, told: int) -> bool:

@@ -100,11 +100,6 @@ class Store:
         """Whether all objects of the kind in that namespace are here; None asks for all namespaces."""
         return (resource.kind, None) in self._synced or (resource.kind, namespace) in self._synced
 
-    def settled(self, resource: Resource, namespace: str | None) -> bool:
-        """Whether that scope has been read once, or was refused."""
-        scope = (resource.kind, namespace)
-        return scope in self._synced or scope in self._refused
-
     def all_settled(self, kinds: Iterable[type[Object]]) -> bool:
         """Whether each of these kinds has been read or refused somewhere, and no LIST is under way."""
         done = {kind for kind, _ in self._synced} | {kind for kind, _ in self._refused}

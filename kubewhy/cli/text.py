@@ -17,7 +17,7 @@ from kubewhy.runtime.oneshot import Analysis
 
 SHOWN = 5
 
-_COLOUR = {Severity.CRITICAL: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
+COLOUR = {Severity.CRITICAL: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
 
 # ECMA-48: control sequences, and strings up to their terminator, each also in its 8-bit form. An unended string takes
 # only its introducer, so that nothing after it can be hidden.
@@ -102,7 +102,7 @@ def age(since: datetime, now: datetime) -> str:
 
 
 def _show_incident(console: Console, group: Group, now: datetime, scope: Scope) -> None:
-    head = Text(group.severity.upper(), style=_COLOUR[group.severity])
+    head = Text(group.severity.upper(), style=COLOUR[group.severity])
     head.append(f"  {clean(group.title)}", style="bold")
     _print(console, head)
     since = f"for {age(group.since, now)}" if group.since else "since when is unknown"

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from analyzers.stage import AnalyzerStage
 from collectors import recorded
 from collectors.gather import content_hash, gather
@@ -24,15 +26,24 @@ _WAITING = 1000  # records between the collector and the rest; more, and the col
 class Pipeline:
     """Evidence to findings. `feed` is all stages in a row, for one record at its append time."""
 
-    def __init__(self, analyzers: Iterable[Analyzer[Any]]) -> None:
+    def __init__(self, analyzers: Iterable[Analyzer[Any]], *, no_hold: bool = False) -> None:
         self._analyzers = AnalyzerStage(analyzers)
         self._incidents = Incidents()
+        self._no_hold = no_hold
 
     def feed(self, record: Record, now: datetime) -> list[Finding]:
         """What this record leads to."""
         reports: Iterable[Report | Inventory | Heartbeat | Tick]
-        reports = self._analyzers.feed(record, now) if isinstance(record, Evidence) else [record]
+        if isinstance(record, Evidence):
+            reports = (_at_once(each) if self._no_hold else each for each in self._analyzers.feed(record, now))
+        else:
+            reports = [record]
         return [finding for report in reports for finding in self._incidents.feed(report, now)]
+
+
+def _at_once(report: Report) -> Report:
+    failures = tuple(msgspec.structs.replace(failure, hold=0.0) for failure in report.failures)
+    return msgspec.structs.replace(report, failures=failures)
 
 
 async def watch(
@@ -40,10 +51,12 @@ async def watch(
     analyzers: Sequence[Analyzer[Any]],
     sink: Sink,
     clock: Callable[[], datetime],
+    *,
     until_idle: float | None = None,
+    no_hold: bool = False,
 ) -> None:
     """Runs until cancelled; or, with `until_idle`, until nothing has been collected or found for so many seconds."""
-    pipeline = Pipeline(analyzers)
+    pipeline = Pipeline(analyzers, no_hold=no_hold)
     loop = asyncio.get_running_loop()
     async with aclosing(_with_ticks(collector)) as records:
         last = loop.time()
@@ -59,41 +72,39 @@ async def watch(
 
 async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
     """The collector's records and a Tick each second, in the order of their coming."""
-    queue: asyncio.Queue[Record] = asyncio.Queue(_WAITING)
+    queue: asyncio.Queue[Record | None] = asyncio.Queue(_WAITING)
 
     async def collect() -> None:
-        async for record in collector.evidence():
-            await queue.put(record)
+        try:
+            async for record in collector.evidence():
+                await queue.put(record)
+        finally:
+            await queue.put(None)
 
     async def tick() -> None:
         while True:
             await asyncio.sleep(TICK.total_seconds())
             await queue.put(Tick())
 
-    tasks = [asyncio.create_task(collect()), asyncio.create_task(tick())]
+    collecting, ticking = asyncio.create_task(collect()), asyncio.create_task(tick())
     try:
-        while True:
-            get = asyncio.create_task(queue.get())
-            await asyncio.wait([get, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            if not get.done():
-                get.cancel()
-                for task in tasks:
-                    if task.done():
-                        task.result()
-                return
-            yield get.result()
+        while (record := await queue.get()) is not None:
+            yield record
+        collecting.result()
     finally:
-        for task in tasks:
+        for task in (collecting, ticking):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while not queue.empty():  # else the collector could not say that it has ended
+            queue.get_nowait()
+        await asyncio.gather(collecting, ticking, return_exceptions=True)
 
 
-async def replay(path: Path, analyzers: Sequence[Analyzer[Any]], sink: Sink) -> None:
+async def replay(path: Path, analyzers: Sequence[Analyzer[Any]], sink: Sink, *, no_hold: bool = False) -> None:
     """Runs a recording through the pipeline in its own time, as fast as it goes."""
     recording = recorded.read(path)
     touched: dict[Key, None] = {}
     store = Store(analyzers, lambda key: touched.setdefault(key))
-    pipeline = Pipeline(analyzers)
+    pipeline = Pipeline(analyzers, no_hold=no_hold)
     kinds = kinds_read(analyzers)
     head, sent = recording.header, dict[Key, int]()
     seq, clock, settled = 0, None, False

@@ -1,0 +1,97 @@
+"""kubewhy run: watches a cluster, or replays a recording, and tells what breaks and what recovers."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from analyzers import enabled
+from collectors.credentials import connect
+from collectors.live import LiveCollector
+from kubewhy.cli.options import cluster_options, from_option, kind_option, scope_options
+from kubewhy.cli.told import TerminalSink
+from kubewhy.contracts import Sink
+from kubewhy.runtime.embedded import replay, watch
+from sinks.stdout import StdoutSink
+
+
+@click.command("run")
+@cluster_options
+@scope_options
+@from_option
+@kind_option
+@click.option("--no-hold", is_flag=True, help="Tell also at once what has not lasted long enough yet to count.")
+@click.option(
+    "--until-idle",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End when nothing has changed and nothing was found for so long.  [default: stay until stopped]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    help="Lines for people, or one JSON object a line.  [default: text on a terminal, else json]",
+)
+def command(
+    kubeconfig: Path | None,
+    context: str | None,
+    namespaces: tuple[str, ...],
+    all_namespaces: bool,
+    recording: Path | None,
+    kinds: tuple[str, ...],
+    no_hold: bool,
+    until_idle: float | None,
+    output: str | None,
+) -> int:
+    """Watch a cluster, and tell what breaks and what recovers, until Ctrl-C or SIGTERM.
+
+    With --from a recording is replayed in its own time, as fast as it goes, and then it ends.
+
+    \b
+    kubewhy run                               every namespace
+    kubewhy run -n shop | jq .incident.title  one namespace, as JSON lines
+    kubewhy run --from shop.kwrec             a recording
+    """
+    analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
+    text = sys.stdout.isatty() if output is None else output == "text"
+
+    async def follow(sink: Sink) -> None:
+        if recording:
+            await replay(recording, analyzers, sink, no_hold=no_hold)
+            return
+        async with await connect(str(kubeconfig) if kubeconfig else None, context) as cluster:
+            if text:
+                click.echo(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it", err=True)
+            collector = LiveCollector(cluster, analyzers, namespaces, all_namespaces=all_namespaces)
+            await watch(collector, analyzers, sink, cluster.now, until_idle=until_idle, no_hold=no_hold)
+
+    async def main() -> bool:
+        closed = asyncio.Event()
+        sink = TerminalSink(Console(highlight=False)) if text else StdoutSink(sys.stdout.buffer, closed.set)
+        await until_stopped(follow(sink), closed)
+        return closed.is_set()
+
+    # Nobody reads on, as in `kubewhy run | head -1`.
+    return 1 if asyncio.run(main()) else 0
+
+
+async def until_stopped(work: Coroutine[Any, Any, None], closed: asyncio.Event | None = None) -> None:
+    """Does the work until it ends, a signal asks to stop, or `closed` is set."""
+    stop = closed or asyncio.Event()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    tasks = [asyncio.create_task(work), asyncio.create_task(stop.wait()), asyncio.create_task(stopped.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await tasks[0]

@@ -1,0 +1,45 @@
+"""Findings as lines on a terminal, as they come."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from kubewhy.cli.text import COLOUR, age, clean
+from kubewhy.records import Finding, Told
+
+SHOWN = 3
+
+
+class TerminalSink:
+    """A sink for a person who looks on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    async def send(self, findings: Sequence[Finding]) -> None:
+        """Prints each at once."""
+        for finding in findings:
+            for line in lines(finding):
+                self._console.print(line, soft_wrap=True, highlight=False)
+
+
+def lines(finding: Finding) -> list[Text]:
+    """What happened, and beneath it, unless it is over, what is wrong. Pure."""
+    incident = finding.incident
+    over = finding.transition == "resolved"
+    head = Text(f"{finding.at:%H:%M:%S}  ", style="dim")
+    head.append(f"{finding.transition.upper():<9} ", style="green" if over else "bold")
+    head.append(f"{incident.severity.upper():<9} ", style="dim" if over else COLOUR[incident.severity])
+    head.append(clean(incident.title), style="" if over else "bold")
+    if over:
+        lasted = age(incident.opened_at, incident.resolved_at or finding.at)
+        head.append(f"  ({incident.resolution} after {lasted})", style="dim")
+        return [head]
+    shown = [Text(f"{'':10}{_words(told)}") for told in incident.failures[:SHOWN]]
+    rest = len(incident.failures) - len(shown)
+    return [head, *shown, *([Text(f"{'':10}and {rest} more", style="dim")] if rest else [])]
+
+
+def _words(told: Told) -> str:
+    return f"{clean(str(told.object))}: {clean(told.message)}"
