@@ -14,7 +14,7 @@ from analyzers.containers import (
     QUIET,
     View,
 )
-from analyzers.crashes import FADES, crashed, exited, never_ran, out_of_memory, start_refused
+from analyzers.crashes import FADES, crashed, exited, hook_failed, never_ran, out_of_memory, start_refused
 from analyzers.messages import missing_config, pull_reason, pull_secrets, start_reason
 from kubewhy.contracts import seconds
 from kubewhy.kube.core import Probe
@@ -34,6 +34,8 @@ PULL_WORDS = {
     "ImageInspectError": ("inspect", "the container runtime cannot inspect it"),
     "SignatureValidationFailed": ("signature", "its signature is not valid"),
 }
+# A threshold of billions stands for a probe that never gives up.
+_FOR_EVER = timedelta(days=366).total_seconds()
 HOOKS = {"PreCreateHookError", "PreStartHookError", "PostStartHookError"}
 
 
@@ -43,12 +45,14 @@ def container_failures(view: View) -> Iterator[Failure]:
     if waiting and waiting.reason not in QUIET and waiting.reason != "CrashLoopBackOff":
         yield _not_started(view, waiting.reason, waiting.message)
         return
+    if view.ephemeral:
+        return
     ended = out_of_memory(view) or never_ran(view) or crashed(view)
     if ended:
         yield ended
     lasting = _stuck(view) or _not_ready(view)
-    if lasting and ended is None:
-        yield lasting
+    if lasting and (ended is None or ended.hold > FADES.total_seconds()):
+        yield lasting  # no crash will be told
     elif lasting and ended and ended.until:
         # An echo of the crash, unless it outlasts it.
         over = (ended.until - lasting.since).total_seconds() if lasting.since else FADES.total_seconds()
@@ -57,6 +61,8 @@ def container_failures(view: View) -> Iterator[Failure]:
 
 def ended_failure(view: View) -> Failure | None:
     """The same of a pod that has failed and stays."""
+    if view.ephemeral:
+        return None
     return out_of_memory(view) or exited(view)
 
 
@@ -71,10 +77,10 @@ def _not_started(view: View, reason: str, message: str) -> Failure:
         if missing:
             normal, words, ref = missing
             return view.failure(CONFIG_MISSING, f"cannot be made: {words}", since=view.tried, reason=normal, cause=ref)
+    if reason == "PostStartHookError" and view.restarts:
+        # It ran, and its hook's failure took it down: the same failure as the back-off and the next run.
+        return hook_failed(view, message)
     normal = "hook" if reason in HOOKS else start_reason(message)
-    if reason == "PostStartHookError":
-        told = next(view.events("FailedPostStartHook"), None)
-        message = told.message if told else message
     return start_refused(view, normal, message or reason, since=view.tried)
 
 
@@ -85,9 +91,9 @@ def _not_pulled(view: View, reason: str, message: str) -> Failure:
         normal, words = PULL_WORDS[reason]
     else:
         # The back-off's own message names no reason before v1.32; then the event of the attempt does.
-        attempts = (each.message for each in view.events("Failed") if image and f'"{image}"' in each.message)
-        normal, words = pull_reason(f"{reason} {message}", *attempts)
-    if normal in ("denied", "not-found"):
+        attempts = [each.message for each in view.events("Failed") if image and f'"{image}"' in each.message]
+        normal, words = pull_reason(*(_without_name(text, image) for text in (f"{reason} {message}", *attempts)))
+    if normal in ("denied", "not-found", "unknown"):
         told = view.related.newest_event("FailedToRetrieveImagePullSecret")
         for name in pull_secrets(told.message)[:1] if told else ():
             cause = Ref("Secret", name, view.pod.namespace)
@@ -95,6 +101,16 @@ def _not_pulled(view: View, reason: str, message: str) -> Failure:
     return view.failure(
         IMAGE_PULL, f"cannot get its image {image}: {words}", since=view.tried, reason=normal, cause=cause
     )
+
+
+def _without_name(text: str, image: str) -> str:
+    """The text without the image's name, which may well hold words that mean something elsewhere."""
+    repository, _, tag = image.rpartition(":")
+    if "/" in tag or not repository:
+        repository = image
+    for name in (image, repository, repository.partition("/")[2]):
+        text = text.replace(name, "") if name else text
+    return text
 
 
 def _stuck(view: View) -> Failure | None:
@@ -116,14 +132,9 @@ def _not_ready(view: View) -> Failure | None:
     began = running.started_at
     since = max(filter(None, (began, turned)), default=None)
     probe, kind = (view.spec.startup_probe, "Startup") if view.blocked else (view.spec.readiness_probe, "Readiness")
-    allowed = _allowance(probe)
-    hold = NOT_READY.hold
-    if since and began:
-        hold = max(hold, began + allowed - since)
-    else:
-        hold = max(hold, allowed)
-    if view.spec.startup_probe and not view.blocked and since == began:
-        since = None  # nothing says when the startup probe was done with it
+    # Nothing says when the startup probe was done with it, so it may have taken all its time.
+    allowed = _allowance(probe) if view.blocked else _allowance(view.spec.startup_probe) + _allowance(probe)
+    hold = max(NOT_READY.hold, began + allowed - since if since and began else allowed)
     told = view.probe_failure(kind) or view.probe_failure("Readiness", "Liveness", "Startup")
     words = f"runs, but is not ready: {told or f'its {kind.lower()} probe does not pass'}"
     if probe is None and not told:
@@ -135,4 +146,5 @@ def _allowance(probe: Probe | None) -> timedelta:
     """How long after its start a container may fail this probe by its own declaration."""
     if probe is None:
         return timedelta(0)
-    return seconds(probe.initial_delay_seconds + probe.period_seconds * probe.failure_threshold)
+    allowed = probe.initial_delay_seconds + probe.period_seconds * probe.failure_threshold
+    return seconds(min(allowed, _FOR_EVER))

@@ -57,7 +57,7 @@ INIT_STUCK = Rule(
     "pod-init-stuck",
     Severity.WARNING,
     "An init container does not end",
-    hold=minutes(10),
+    hold=minutes(2),
     docs=DEBUG + "debug-init-containers/",
 )
 NOT_READY = Rule(
@@ -71,6 +71,7 @@ EXITED = Rule(
     "pod-exited",
     Severity.WARNING,
     "A container failed and is not started again",
+    hold=minutes(3),
     docs=CONCEPTS + "workloads/pods/pod-lifecycle/#restart-policy",
 )
 
@@ -99,10 +100,12 @@ class View:
     status: ContainerStatus
     spec: Container
     init: bool  # runs before the others, and must end: a sidecar is none
+    ephemeral: bool = False  # somebody looks into the pod with it: its end is nobody's failure
 
     @property
     def label(self) -> str:
-        return f"{'init container' if self.init else 'container'} {self.status.name}"
+        sort = "init container" if self.init else "ephemeral container" if self.ephemeral else "container"
+        return f"{sort} {self.status.name}"
 
     @property
     def restarts(self) -> bool:
@@ -118,6 +121,12 @@ class View:
     def dead(self) -> Terminated | None:
         """Its last end: of this run, or of the one before."""
         return self.status.state.terminated or self.status.last_state.terminated
+
+    @property
+    def died(self) -> datetime | None:
+        """When that was: at the latest when it was started again, for an end that nobody saw has no time."""
+        running = self.status.state.running
+        return (self.dead.finished_at if self.dead else None) or (running.started_at if running else None)
 
     @property
     def tried(self) -> datetime | None:
@@ -168,7 +177,7 @@ class View:
             container=self.status.name,
             reason=reason,
             hold=hold,
-            severity=severity,
+            severity=severity or (Severity.WARNING if self.ephemeral else None),
         )
 
 
@@ -180,6 +189,9 @@ def views(pod: Pod, related: Related) -> Iterator[View]:
         yield View(pod, related, status, spec, init=spec.restart_policy != "Always")
     for status in pod.status.container_statuses:
         yield View(pod, related, status, specs.get(status.name, Container()), init=False)
+    specs = {each.name: each for each in pod.spec.ephemeral_containers}
+    for status in pod.status.ephemeral_container_statuses:
+        yield View(pod, related, status, specs.get(status.name, Container()), init=False, ephemeral=True)
 
 
 def of_job(pod: Pod) -> bool:

@@ -15,17 +15,22 @@ STEADY = minutes(10)
 NEVER_STARTED = {"StartError", "ContainerCannotRun"}
 
 
-def _until(view: View, dead: Terminated) -> datetime | None:
+def _until(view: View) -> datetime | None:
     """A container that runs again is forgiven after a while; one that is down is not."""
-    return dead.finished_at + FADES if view.status.state.running and dead.finished_at else None
+    return view.died + FADES if view.status.state.running and view.died else None
+
+
+def _forgotten(view: View) -> bool:
+    """Whether it runs, and nothing says when its last end was."""
+    return view.status.state.running is not None and view.died is None
 
 
 def out_of_memory(view: View) -> Failure | None:
     """A kill for lack of memory: the cause of the crash loop that follows."""
     dead = view.dead
-    if dead is None or dead.reason != "OOMKilled":
+    if dead is None or dead.reason != "OOMKilled" or _forgotten(view):
         return None
-    limit = view.spec.resources.limits.get("memory")
+    limit = view.spec.resources.limits.get("memory") or view.pod.spec.resources.limits.get("memory")
     words = (
         f"was killed for using more than its memory limit of {limit}"
         if limit
@@ -35,10 +40,10 @@ def out_of_memory(view: View) -> Failure | None:
         words += f"; started again {_times(count)}"
     # A Job decides what an attempt is worth, but not why it failed.
     severity = Severity.WARNING if of_job(view.pod) else None
-    until = _until(view, dead)
-    if of_job(view.pod) and dead.finished_at:
-        until = dead.finished_at + FADES
-    return view.failure(OOM_KILLED, words, since=dead.finished_at, until=until, severity=severity)
+    until = _until(view)
+    if of_job(view.pod) and view.died:
+        until = view.died + FADES
+    return view.failure(OOM_KILLED, words, since=view.died, until=until, severity=severity)
 
 
 def _times(count: int) -> str:
@@ -60,7 +65,11 @@ def crashed(view: View) -> Failure | None:
     dead, waiting, count = view.dead, view.status.state.waiting, view.status.restart_count
     backing_off = waiting is not None and waiting.reason == "CrashLoopBackOff"
     if dead is None:
-        return view.failure(CRASH_LOOPING, "keeps ending, and is held back", since=None) if backing_off else None
+        hold = seconds(0) if count >= 3 else None
+        words = "keeps ending, and is held back"
+        return view.failure(CRASH_LOOPING, words, since=None, hold=hold) if backing_off else None
+    if _forgotten(view):
+        return None
     if not view.restarts:
         return exited(view)
     ran = dead.finished_at - dead.started_at if dead.finished_at and dead.started_at else timedelta(0)
@@ -71,16 +80,23 @@ def crashed(view: View) -> Failure | None:
         return None
     often = count >= 3 and brief
     hold = seconds(0) if often else None
-    if view.status.state.running and view.status.ready and not often and (count <= 1 or not brief):
-        # It crashed once and is well again: known, but told only if it crashes again before this fades.
+    if view.status.state.running and not often and (count <= 1 or not brief):
+        # It crashed once and runs again: known, but told only if it crashes again before this fades.
         hold = FADES + minutes(1)
     return view.failure(
         CRASH_LOOPING,
         _crash_words(view, dead, count),
-        since=dead.finished_at,
-        until=_until(view, dead),
+        since=view.died,
+        until=_until(view),
         hold=hold,
     )
+
+
+def hook_failed(view: View, message: str) -> Failure:
+    """A crash that the hook after the start brought about."""
+    hold = seconds(0) if view.status.restart_count >= 3 else None
+    words = f"is ended by its own hook: {short(message)}"
+    return view.failure(CRASH_LOOPING, words, since=view.died or view.tried, hold=hold)
 
 
 def _crash_words(view: View, dead: Terminated, count: int) -> str:

@@ -68,22 +68,10 @@ PROBLEMS = {
     "ContainerRuntimeProblem": "the container runtime fails its health check",
 }
 
-# Set on nodes that something is about to take away, in good order.
-LEAVING = {
-    "ToBeDeletedByClusterAutoscaler",
-    "DeletionCandidateOfClusterAutoscaler",
-    "karpenter.sh/disruption",
-    "karpenter.sh/disrupted",
-    "cloud.google.com/impending-node-termination",
-    "aws-node-termination-handler/spot-itn",
-    "aws-node-termination-handler/asg-lifecycle-termination",
-}
-
 
 def find(node: Node, related: Related) -> Iterator[Failure]:
     """What is wrong with one node. One that is being taken out of service says nothing."""
-    leaving = any(taint.key in LEAVING for taint in node.spec.taints)
-    if node.deleting or node.spec.unschedulable or leaving:
+    if node.deleting or node.spec.leaving:
         return
 
     ready = condition(node.status.conditions, "Ready")

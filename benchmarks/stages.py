@@ -190,7 +190,7 @@ def _record(kept: Kept) -> Iterator[Row]:
         silent = _Silent()
         told = _seconds(lambda: [None for _ in replay(read(path), silent)])
         bare = _seconds(lambda: _lines(packed))
-        yield _row("recording: read", count, told, bare, "unpacking and decoding the lines alone, untyped", 4)
+        yield _row("recording: read", count, told, bare, "unpacking and decoding the lines alone, untyped", 1)
 
 
 def _lines(packed: bytes) -> list[Any]:

@@ -12,6 +12,8 @@ from kubewhy.records import Failure, Ref, Report, Severity
 Held = tuple[Report, Failure]
 Node = TypeVar("Node", bound=Hashable)
 
+# Clocks are read to the second, and differ: what lies so little ahead is now.
+SKEW = timedelta(seconds=5)
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -63,6 +65,11 @@ def incident_id(cluster: str, first: str, opening: str = "") -> str:
 def opens_at(failure: Failure, created: datetime | None, first_seen: datetime) -> datetime:
     """When the hold ends. An unknown onset counts from the creation (None in a stream), else from first sight."""
     return later(failure.since or created or first_seen, timedelta(seconds=failure.hold))
+
+
+def ahead(when: datetime, now: datetime) -> bool:
+    """Whether it has not come yet, for all that clocks can tell."""
+    return when - now > SKEW
 
 
 def later(when: datetime, by: timedelta) -> datetime:

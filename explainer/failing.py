@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
-from explainer.correlation import Held, later, opens_at
+from explainer.correlation import Held, ahead, later
 from kubewhy.records import Failure, Inventory, Ref, Report, Version, key_hash
 
 # A report that comes twice or late comes within this time; so long the version of what recovered is remembered.
@@ -145,17 +145,23 @@ class Failing:
 
 def _timed(report: Report, before: dict[Key, _Timed], now: datetime) -> dict[Key, _Timed]:
     """The report's failures, with their times on the clock of `now`: the API server's differs, so only ages cross."""
-    ahead = now - report.observed_at
+    behind = now - report.observed_at
     timed: dict[Key, _Timed] = {}
     alike: Counter[tuple[str, str, str]] = Counter()
     for failure in report.failures:
         name = (failure.rule, failure.container, failure.reason)
         key = (*name, alike[name])
         alike[name] += 1
-        first_seen = before[key].first_seen if key in before else now
-        opens = opens_at(failure, None, first_seen)
-        opens = later(opens, ahead) if failure.since else opens
-        timed[key] = _Timed(failure, first_seen, opens, later(failure.until, ahead) if failure.until else None)
+        told = before.get(key)
+        since = later(failure.since, behind) if failure.since else None
+        if since and not ahead(since, now):
+            since = min(since, now)
+        first_seen = told.first_seen if told else now
+        opens = later(since or first_seen, timedelta(seconds=failure.hold))
+        if told and told.open(now) and (since is None or since <= now):
+            # A later onset, as each crash of a loop is, does not end what was open all along.
+            opens = min(opens, told.opens)
+        timed[key] = _Timed(failure, first_seen, opens, later(failure.until, behind) if failure.until else None)
     if report.broken:
         # A rule that raised says nothing, so what was said before stays.
         timed |= {key: each for key, each in before.items() if key not in timed}

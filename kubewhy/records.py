@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -268,7 +268,23 @@ def decode_object(raw: Raw | bytes, view: type[Obj]) -> Obj:
     decoder = _decoders.get(view)
     if decoder is None:
         decoder = _decoders[view] = msgspec.json.Decoder(view)
-    return decoder.decode(raw)  # type: ignore[return-value]
+    try:
+        return decoder.decode(raw)  # type: ignore[return-value]
+    except msgspec.ValidationError:
+        # To the API a null is a field left out, and an empty list of Go may be written as one.
+        plain = msgspec.json.decode(raw)
+        whole = _without_nulls(plain)
+        if whole == plain:
+            raise
+        return decoder.decode(msgspec.json.encode(whole))  # type: ignore[return-value]
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in value if each is not None]
+    return value
 
 
 _encoder = msgspec.json.Encoder()

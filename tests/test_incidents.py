@@ -329,3 +329,21 @@ def test_the_findings_json_has_every_key(clock: Clock) -> None:
     lines = b"".join(encode(each) + b"\n" for each in clock.findings)
     golden("findings.jsonl", lines.decode())
     assert all(msgspec.json.decode(line, type=Finding) for line in lines.splitlines())
+
+
+def test_a_later_onset_does_not_end_what_was_open_all_along(clock: Clock) -> None:
+    crash = broken(since=clock.server - 10 * SECOND, hold=5.0)
+    assert clock.say("Pod shop/a", crash) == ["opened Pod shop/a"]
+    assert clock.say("Pod shop/a", broken(since=clock.server, hold=660.0)) == []
+    assert clock.wait(10) == []
+
+
+def test_an_onset_in_the_clock_s_next_second_is_now(clock: Clock) -> None:
+    assert clock.say("Pod shop/a", broken(since=clock.server + SECOND)) == ["opened Pod shop/a"]
+    assert clock.say("Pod shop/a", broken(since=clock.server + 2 * SECOND)) == []
+
+
+def test_a_deadline_that_was_moved_ahead_ends_it(clock: Clock) -> None:
+    clock.say("Pod shop/a", broken(since=clock.server))
+    moved = broken(since=clock.server + timedelta(days=90))
+    assert clock.say("Pod shop/a", moved) == ["resolved Pod shop/a recovered"]

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from explainer.correlation import Group, Held, correlate, opens_at
+from explainer.correlation import Group, Held, ahead, correlate, opens_at
 from kubewhy.records import Failure, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis
 
@@ -97,9 +97,9 @@ def judge(analysis: Analysis, no_hold: bool = False) -> Verdict:
     waiting: list[Held] = []
     for report in analysis.reports:
         for failure in report.failures:
-            if (failure.since and failure.since > now) or (failure.until and failure.until <= now):
+            if (failure.since and ahead(failure.since, now)) or (failure.until and failure.until <= now):
                 continue
-            held = no_hold or opens_at(failure, report.created, now) <= now
+            held = no_hold or not failure.hold or opens_at(failure, report.created, now) <= now
             (opened if held else waiting).append((report, failure))
     groups = correlate(analysis.cluster_id, opened)
     if not waiting:

@@ -71,6 +71,8 @@ class PodSpec(Part, frozen=True):
     node_name: str = ""
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[Container, ...] = ()
+    resources: Resources = Resources()  # of all containers together
     volumes: tuple[Volume, ...] = ()
     restart_policy: str = "Always"
     readiness_gates: tuple[ReadinessGate, ...] = ()
@@ -123,6 +125,7 @@ class PodStatus(Part, frozen=True):
     conditions: tuple[Condition, ...] = ()
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
 class Pod(Object, frozen=True):
@@ -182,6 +185,18 @@ class PodState(Object, frozen=True):
         return (ready.last_transition_time if ready else None) or self.created
 
     @property
+    def changed(self) -> datetime | None:
+        """When it was made or last became ready or unready, whichever is later."""
+        ready = condition(self.status.conditions, "Ready")
+        return max(filter(None, (self.created, ready.last_transition_time if ready else None)), default=None)
+
+    @property
+    def unplaced(self) -> bool:
+        """Whether it waits for a node."""
+        scheduled = condition(self.status.conditions, "PodScheduled")
+        return not self.spec.node_name and scheduled is not None and scheduled.status == "False"
+
+    @property
     def lost_node(self) -> str:
         """Its node, where that has gone silent; empty otherwise.
 
@@ -200,9 +215,26 @@ class Taint(Part, frozen=True):
     time_added: datetime | None = None
 
 
+# Set on nodes that something is about to take away, in good order.
+LEAVING = {
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+    "karpenter.sh/disruption",
+    "karpenter.sh/disrupted",
+    "cloud.google.com/impending-node-termination",
+    "aws-node-termination-handler/spot-itn",
+    "aws-node-termination-handler/asg-lifecycle-termination",
+}
+
+
 class NodeSpec(Part, frozen=True):
     unschedulable: bool = False
     taints: tuple[Taint, ...] = ()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether somebody is taking the node out of service: it is cordoned, or about to be removed."""
+        return self.unschedulable or any(taint.key in LEAVING for taint in self.taints)
 
 
 class NodeInfo(Part, frozen=True):
@@ -304,6 +336,12 @@ class PersistentVolumeClaim(Object, frozen=True):
 
     spec: ClaimSpec = ClaimSpec()
     status: ClaimStatus = ClaimStatus()
+
+    @property
+    def storage_class(self) -> str | None:
+        """The class it names: None means the default one, empty none at all. An annotation comes before the field."""
+        told = self.metadata.annotations.class_beta
+        return self.spec.storage_class_name if told is None else told
 
 
 class PodClaimsSpec(Part, frozen=True):

@@ -53,6 +53,8 @@ class Annotations(Part, frozen=True):
     config_mirror: str | None = field(default=None, name="kubernetes.io/config.mirror")
     config_hash: str | None = field(default=None, name="kubernetes.io/config.hash")
     default_class: str | None = field(default=None, name="storageclass.kubernetes.io/is-default-class")
+    default_class_beta: str | None = field(default=None, name="storageclass.beta.kubernetes.io/is-default-class")
+    class_beta: str | None = field(default=None, name="volume.beta.kubernetes.io/storage-class")
     selected_node: str | None = field(default=None, name="volume.kubernetes.io/selected-node")
 
 

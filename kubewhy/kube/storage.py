@@ -13,7 +13,8 @@ class StorageClass(Object, frozen=True):
 
     @property
     def is_default(self) -> bool:
-        return self.metadata.annotations.default_class == "true"
+        told = self.metadata.annotations
+        return told.default_class == "true" or told.default_class_beta == "true"  # IsDefaultAnnotation in Kubernetes
 
     @property
     def binds_late(self) -> bool:
