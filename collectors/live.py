@@ -63,7 +63,7 @@ class LiveCollector:
             for key, again in self._outbox.due(self._loop.time()):
                 evidence = gather(self.store, key, cluster=identity, version=self._next(), server=server)
                 told = None if evidence.gone else content_hash(evidence)
-                if told is None or again or self._outbox.is_new(key, told):
+                if again or self._outbox.is_new(key, told):
                     yield evidence
                     self._outbox.acknowledged(key, told)
             now = self._loop.time()

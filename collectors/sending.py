@@ -13,6 +13,7 @@ BURST = 3
 PER_SECOND = 1.0
 RESTATE_SECONDS = 1800
 RESTATE_PER_SECOND = 500
+_CROWDED = 2000  # buckets
 
 
 class Outbox:
@@ -22,6 +23,7 @@ class Outbox:
         self._dirty: OrderedDict[Key, None] = OrderedDict()
         self._late: dict[Key, float] = {}  # has used its burst: when it may speak again
         self._tokens: dict[Key, tuple[float, float]] = {}  # how many, and as of when
+        self._crowded = _CROWDED
         self._sent: dict[Key, int] = {}  # the hash last acknowledged
         self._slots: dict[int, set[Key]] = {}
         self._restate: OrderedDict[Key, None] = OrderedDict()
@@ -38,7 +40,7 @@ class Outbox:
             self._dirty[key] = None
 
     def due(self, now: float, most: int = 500) -> Iterator[tuple[Key, bool]]:
-        """Which to send now, live changes first; true with those that are only stated again."""
+        """Which to send now, live changes first; true with those to be stated again even if unchanged."""
         for key in [key for key, when in self._late.items() if when <= now]:
             del self._late[key]
             self._dirty[key] = None
@@ -49,8 +51,9 @@ class Outbox:
                 self._late[key] = now + wait
                 continue
             most -= 1
+            again = key in self._restate
             self._restate.pop(key, None)
-            yield key, False
+            yield key, again
         self._turn(now)
         self._turns = min(RESTATE_PER_SECOND, self._turns + (now - self._turn_at) * RESTATE_PER_SECOND)
         self._turn_at = now
@@ -68,8 +71,8 @@ class Outbox:
             return 1 / RESTATE_PER_SECOND if self._turns < 1 else 0.0
         return max(0.0, min(self._late.values()) - now) if self._late else None
 
-    def is_new(self, key: Key, told: int) -> bool:
-        """Whether that content differs from what was last acknowledged."""
+    def is_new(self, key: Key, told: int | None) -> bool:
+        """Whether that content differs from what was last acknowledged. What nobody was told of need not be gone."""
         return self._sent.get(key) != told
 
     def acknowledged(self, key: Key, told: int | None) -> None:
@@ -77,7 +80,7 @@ class Outbox:
         slot = key_hash(key.namespace, key.name) % RESTATE_SECONDS
         if told is None:
             self._sent.pop(key, None)
-            self._tokens.pop(key, None)
+            self._restate.pop(key, None)
             self._slots.get(slot, set()).discard(key)
         else:
             self._sent[key] = told
@@ -90,11 +93,17 @@ class Outbox:
         if left < 1:
             return (1 - left) / PER_SECOND
         self._tokens[key] = (left - 1, now)
-        if len(self._tokens) > 2000:  # a full bucket is as good as none
-            full = [each for each, (had, when) in self._tokens.items() if had + (now - when) * PER_SECOND >= BURST]
-            for each in full:
-                del self._tokens[each]
+        if len(self._tokens) > self._crowded:
+            self._forget_full(now)
         return 0.0
+
+    def _forget_full(self, now: float) -> None:
+        """A full bucket is as good as none."""
+        waiting = {
+            key: (left, at) for key, (left, at) in self._tokens.items() if left + (now - at) * PER_SECOND < BURST
+        }
+        self._tokens = waiting
+        self._crowded = max(_CROWDED, 2 * len(waiting))  # else many at once would be gone through for each of them
 
     def _turn(self, now: float) -> None:
         """Puts those whose turn has come on the list to be stated again."""
