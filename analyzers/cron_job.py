@@ -91,19 +91,14 @@ def find(cron_job: CronJob, related: Related) -> Iterator[Failure]:
     if failed:
         yield failed
     else:
-        yield from _never_succeeds(cron_job)
+        yield from _never_succeeds(cron_job, related)
 
 
 def _late(cron_job: CronJob, related: Related, due: list[datetime]) -> Iterator[Failure]:
     """What becomes true one period after the next run is due, if nothing happens until then."""
     spec, status = cron_job.spec, cron_job.status
     if status.active and spec.concurrency_policy == "Forbid":
-        run = status.active[0].name
-        yield OVERLAP.failure(
-            f"run {run} is still active, so later runs are skipped",
-            since=due[1],
-            cause=Ref("Job", run, cron_job.namespace, "batch"),
-        )
+        yield OVERLAP.failure(f"run {status.active[0].name} is still active, so later runs are skipped", since=due[1])
         return
     told = related.newest_event(*_UNSTARTED)
     if told and told.at and told.at < due[0]:
@@ -149,25 +144,29 @@ def _failed_run(cron_job: CronJob, related: Related) -> Failure | None:
     return JOB_FAILED.failure(
         f"run {run.name} failed: {why(failed)}",
         since=first.last_transition_time or run.created,
-        cause=Ref.to(run),
         reason=failed.reason,
     )
 
 
-def _never_succeeds(cron_job: CronJob) -> Iterator[Failure]:
+def _never_succeeds(cron_job: CronJob, related: Related) -> Iterator[Failure]:
     """For runs that leave no failed Job behind: replaced, removed by hand, or no history kept."""
     spec, status = cron_job.spec, cron_job.status
     start, ttl = status.last_successful_time or cron_job.created, spec.job_template.spec.ttl_seconds_after_finished
     if not start or not status.last_schedule_time or (ttl is not None and ttl < _SHORT_LIVED):
         return
+    ended = status.last_schedule_time
     # A run that takes its time may yet succeed; one that the next run replaces will not.
     if status.active and spec.concurrency_policy != "Replace":
-        return
+        active = {each.name for each in status.active}
+        began = [run.created for run in related.all(JobRun) if run.name in active and run.created]
+        if len(began) < len(active):
+            return
+        ended = min(began) - timedelta(seconds=1)
     try:
         due = next_runs(spec.schedule, spec.time_zone, start, 3)
     except ValueError:
         return
-    if len(due) == 3 and status.last_schedule_time >= due[2]:
+    if len(due) == 3 and ended >= due[2]:
         when = f"since {start:%Y-%m-%d %H:%M} UTC" if status.last_successful_time else "ever"
         yield NEVER_SUCCEEDS.failure(f"no run has succeeded {when}, though runs do start", since=due[2])
 

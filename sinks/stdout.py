@@ -1,4 +1,4 @@
-"""Prints each finding as one line of JSON."""
+"""Prints each finding: as one line of JSON, unless told otherwise."""
 
 import asyncio
 import os
@@ -16,9 +16,15 @@ def render(finding: Finding) -> bytes:
 class StdoutSink:
     """Writes to one stream. Once nobody reads it any more, `on_closed` is called and the rest goes nowhere."""
 
-    def __init__(self, out: BinaryIO, on_closed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        out: BinaryIO,
+        on_closed: Callable[[], None] = lambda: None,
+        render: Callable[[Finding], bytes] = render,
+    ) -> None:
         self._out = out
         self._on_closed = on_closed
+        self._render = render
         self._closed = False
 
     async def send(self, findings: Sequence[Finding]) -> None:
@@ -26,7 +32,7 @@ class StdoutSink:
         if self._closed:
             return
         try:
-            await asyncio.to_thread(self._write, b"".join(map(render, findings)))
+            await asyncio.to_thread(self._write, b"".join(map(self._render, findings)))
         except BrokenPipeError:
             self._closed = True
             self._drain()

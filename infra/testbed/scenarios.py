@@ -1,13 +1,17 @@
 """What goes wrong in clusters, each made to happen by real controllers, with what a good tool should say of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from infra.testbed.errors import TestbedError
+from infra.testbed.api import STRATEGIC
+from infra.testbed.control_plane import wait_until
+from infra.testbed.errors import ApiError, TestbedError
+from infra.testbed.nodes import PLAY
 
 if TYPE_CHECKING:
     from infra.testbed.control_plane import ControlPlane
@@ -18,16 +22,28 @@ Action = Callable[["ControlPlane", str], None]
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Objects, by kind and name (or glob), that are to be found, and by which rules."""
+
+    kind: str
+    namespace: str  # empty for cluster-wide kinds
+    name: str
+    rules: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One trouble, or one thing that only looks like trouble: then nothing is expected."""
 
     name: str
     note: str
     manifests: tuple[dict[str, Any], ...]
-    # Kinds and names (or globs) that may rightly be reported.
-    expected: tuple[tuple[str, str], ...] = ()
-    # The object that is to blame: kind, namespace (empty for cluster-wide kinds), name.
+    # All of it must be found, in one incident; beyond it only what is an echo.
+    expected: tuple[Expected, ...] = ()
+    # The object that is to blame: kind, namespace (empty for cluster-wide kinds), name (or glob).
     root: tuple[str, str, str] | None = None
+    # Rules that this may break without harm, so long as it has not lasted for long.
+    pending: frozenset[str] = frozenset()
     then: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -37,12 +53,6 @@ class Scenario:
     @property
     def healthy(self) -> bool:
         return not self.expected
-
-    @property
-    def plays(self) -> frozenset[str]:
-        templates = (each.get("spec", {}).get("template", each) for each in self.manifests)
-        labels = (each.get("metadata", {}).get("labels", {}) for each in templates)
-        return frozenset(each["kubewhy.dev/play"] for each in labels if "kubewhy.dev/play" in each)
 
     def play(self, plane: "ControlPlane") -> None:
         """Makes it happen. What follows takes the controllers seconds; this does not wait for it."""
@@ -86,13 +96,27 @@ def _scenario(about: dict[str, Any], manifests: list[dict[str, Any]]) -> Scenari
         name=name,
         note=about["note"],
         manifests=tuple(placed if whole else [namespace, *placed]),
-        expected=tuple(_pair(each) for each in about.get("expected", ())),
-        root=(_pair(root)[0], "" if _pair(root)[0] in _CLUSTER_WIDE else name, _pair(root)[1]) if root else None,
+        expected=tuple(
+            Expected(*_ref(told, name), frozenset([rules] if isinstance(rules, str) else rules))
+            for told, rules in about.get("expected", {}).items()
+        ),
+        root=_ref(root, name) if root else None,
+        pending=frozenset(about.get("pending", ())),
         then=tuple(_pair(each) for each in about.get("then", ())),
     )
 
 
-_CLUSTER_WIDE = {"Node", "PersistentVolume", "StorageClass", "Namespace", "PriorityClass"}
+_CLUSTER_WIDE = {
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PriorityClass",
+    "RuntimeClass",
+    "StorageClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+}
 
 
 def _placed(manifest: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -106,6 +130,11 @@ def _pair(told: str) -> tuple[str, str]:
     return kind, name
 
 
+def _ref(told: str, namespace: str) -> tuple[str, str, str]:
+    kind, name = _pair(told)
+    return kind, "" if kind in _CLUSTER_WIDE else namespace, name
+
+
 # Keeps other scenarios' pods off the nodes in trouble.
 _KEEP_OFF = ({"key": "testbed.kubewhy.dev/troubled", "effect": "NoSchedule"},)
 
@@ -116,9 +145,33 @@ def _add_node(plane: "ControlPlane", name: str) -> None:
 
 
 def _lose_node(plane: "ControlPlane", name: str) -> None:
-    plane.nodes.add(name, taints=_KEEP_OFF)
     plane.api.wait(f"/api/v1/nodes/{name}", lambda _: plane.nodes.is_ready(name), 30)
     plane.nodes.lose(name)
+
+
+def _cordon(plane: "ControlPlane", name: str) -> None:
+    plane.nodes.cordon(name)
+
+
+def _taint(plane: "ControlPlane", told: str) -> None:
+    name, key = told.split()
+    plane.api.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": [*_KEEP_OFF, {"key": key, "effect": "NoSchedule"}]}})
+
+
+def _detect(plane: "ControlPlane", told: str) -> None:
+    """As the node problem detector does: a condition of its own sort."""
+    name, sort = told.split()
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    condition = {"type": sort, "status": "True", "reason": sort, "message": "task blocked", "lastTransitionTime": now}
+    plane.api.patch_status(f"/api/v1/nodes/{name}", {"status": {"conditions": [condition]}}, STRATEGIC)
+
+
+def _age(plane: "ControlPlane", told: str) -> None:
+    """Another version of the kubelet."""
+    name, version = told.split()
+    plane.api.wait(f"/api/v1/nodes/{name}", lambda _: plane.nodes.is_ready(name), 30)
+    status = {"status": {"nodeInfo": {"kubeletVersion": version}}}
+    plane.api.patch_status(f"/api/v1/nodes/{name}", status, STRATEGIC)
 
 
 def _delete_volume(plane: "ControlPlane", name: str) -> None:
@@ -129,42 +182,132 @@ def _delete_volume(plane: "ControlPlane", name: str) -> None:
         plane.api.patch(path, {"metadata": {"finalizers": None}})
 
 
+def _delete(plane: "ControlPlane", path: str) -> None:
+    plane.api.delete(path)
+
+
 def _await_bound(plane: "ControlPlane", path: str) -> None:
     plane.api.wait(path, lambda claim: claim.get("status", {}).get("phase") == "Bound", 60)
 
 
 def _await_ready(plane: "ControlPlane", path: str) -> None:
-    plane.api.wait(path, lambda seen: seen.get("status", {}).get("readyReplicas", 0) > 0, 60)
+    """All replicas: what befalls them then befalls them in full service."""
+    plane.api.wait(path, lambda seen: seen["status"].get("readyReplicas", 0) >= seen["spec"].get("replicas", 1), 60)
 
 
-def _break_image(plane: "ControlPlane", path: str) -> None:
-    _await_ready(plane, path)
-    pod = {"metadata": {"labels": {"kubewhy.dev/play": "image-missing"}}}
-    plane.api.patch(path, {"spec": {"template": pod}})
+def _await_pods(plane: "ControlPlane", namespace: str) -> None:
+    plane.api.wait(_pods(namespace), lambda pods: bool(pods["items"]), 60)
+
+
+def _await_pods_running(plane: "ControlPlane", namespace: str) -> None:
+    def running(pods: Mapping[str, Any]) -> bool:
+        return bool(pods["items"]) and all(each["status"].get("phase") == "Running" for each in pods["items"])
+
+    plane.api.wait(_pods(namespace), running, 60)
+
+
+def _await_failed_job(plane: "ControlPlane", namespace: str) -> None:
+    def failed(jobs: Mapping[str, Any]) -> bool:
+        return any(
+            each["type"] == "Failed" and each["status"] == "True"
+            for job in jobs["items"]
+            for each in job["status"].get("conditions", ())
+        )
+
+    plane.api.wait(f"/apis/batch/v1/namespaces/{namespace}/jobs", failed, 60)
+
+
+def _await_refused(plane: "ControlPlane", namespace: str) -> None:
+    """The API server takes a while to heed a new policy."""
+    container = {"name": "app", "image": "shop/app:1"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": {"containers": [container]}}
+
+    def refused() -> bool:
+        try:
+            plane.api.request("POST", _pods(namespace), pod, query={"dryRun": "All"})
+        except ApiError as error:
+            return error.status in (403, 422)
+        return False
+
+    wait_until(f"pods are refused in {namespace}", refused, 60)
+
+
+def _change_play(plane: "ControlPlane", told: str) -> None:
+    """Of the pods to come, as a new version of the application does."""
+    path, play = told.split()
+    template = {"template": {"metadata": {"labels": {PLAY: play}}}}
+    of_jobs = "/cronjobs/" in path
+    plane.api.patch(path, {"spec": {"jobTemplate": {"spec": template}} if of_jobs else template})
+
+
+def _turn_pods(plane: "ControlPlane", told: str) -> None:
+    """Some pods that are there play something else from now on."""
+    namespace, count, play = told.split()
+    for pod in plane.api.list(_pods(namespace))[: int(count)]:
+        plane.api.patch(f"{_pods(namespace)}/{pod['metadata']['name']}", {"metadata": {"labels": {PLAY: play}}})
 
 
 def _restart(plane: "ControlPlane", path: str) -> None:
-    _await_ready(plane, path)
-    annotations = {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}
+    """As kubectl rollout restart does."""
+    annotations = {"kubectl.kubernetes.io/restartedAt": datetime.now(UTC).isoformat()}
     plane.api.patch(path, {"spec": {"template": {"metadata": {"annotations": annotations}}}})
 
 
 def _delete_pods(plane: "ControlPlane", namespace: str) -> None:
     """Not before they run: a pod that never started goes at once."""
-    path = f"/api/v1/namespaces/{namespace}/pods"
-    plane.api.wait(path, lambda pods: any(each["status"]["phase"] == "Running" for each in pods["items"]), 60)
-    for pod in plane.api.list(path):
-        plane.api.delete(f"{path}/{pod['metadata']['name']}", grace=5)
+    _await_pods_running(plane, namespace)
+    for pod in plane.api.list(_pods(namespace)):
+        plane.api.delete(f"{_pods(namespace)}/{pod['metadata']['name']}", grace=5)
+
+
+def _say(plane: "ControlPlane", told: str) -> None:
+    """An Event about each pod, by a component that the testbed does not have."""
+    namespace, component, reason, message = told.split(maxsplit=3)
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for pod in plane.api.list(_pods(namespace)):
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        about = {"kind": "Pod", "namespace": namespace, "name": name, "uid": uid, "apiVersion": "v1"}
+        plane.api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": f"{name}.{reason.lower()}", "namespace": namespace},
+                "involvedObject": about,
+                "type": "Normal",
+                "reason": reason,
+                "message": message,
+                "source": {"component": component},
+                "count": 1,
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+            }
+        )
+
+
+def _pods(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
 
 
 _ACTIONS: dict[str, Action] = {
     "add-node": _add_node,
     "lose-node": _lose_node,
+    "cordon": _cordon,
+    "taint": _taint,
+    "detect": _detect,
+    "age": _age,
+    "delete": _delete,
     "delete-volume": _delete_volume,
     "await-bound": _await_bound,
-    "break-image": _break_image,
+    "await-ready": _await_ready,
+    "await-pods": _await_pods,
+    "await-pods-running": _await_pods_running,
+    "await-failed-job": _await_failed_job,
+    "await-refused": _await_refused,
+    "change-play": _change_play,
+    "turn-pods": _turn_pods,
     "restart": _restart,
     "delete-pods": _delete_pods,
+    "say": _say,
 }
 
 SHOP = _read(_FOLDER / "shop.yaml")[0]

@@ -15,10 +15,10 @@ from analyzers import enabled
 from collectors.credentials import connect
 from collectors.live import LiveCollector
 from kubewhy.cli.options import cluster_options, from_option, kind_option, scope_options
-from kubewhy.cli.told import TerminalSink
+from kubewhy.cli.told import renderer
 from kubewhy.contracts import Sink
 from kubewhy.runtime.embedded import replay, watch
-from sinks.stdout import StdoutSink
+from sinks.stdout import StdoutSink, render
 
 
 @click.command("run")
@@ -74,7 +74,7 @@ def command(
 
     async def main() -> bool:
         closed = asyncio.Event()
-        sink = TerminalSink(Console(highlight=False)) if text else StdoutSink(sys.stdout.buffer, closed.set)
+        sink = StdoutSink(sys.stdout.buffer, closed.set, renderer(Console()) if text else render)
         await until_stopped(follow(sink), closed)
         return closed.is_set()
 

@@ -1,6 +1,6 @@
 """Findings as lines on a terminal, as they come."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.text import Text
@@ -11,17 +11,16 @@ from kubewhy.records import Finding, Told
 SHOWN = 3
 
 
-class TerminalSink:
-    """A sink for a person who looks on."""
+def renderer(console: Console) -> Callable[[Finding], bytes]:
+    """What makes a finding into lines as wide and colourful as the console allows."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    async def send(self, findings: Sequence[Finding]) -> None:
-        """Prints each at once."""
-        for finding in findings:
+    def render(finding: Finding) -> bytes:
+        with console.capture() as captured:
             for line in lines(finding):
-                self._console.print(line, soft_wrap=True, highlight=False)
+                console.print(line, soft_wrap=True, highlight=False)
+        return captured.get().encode(console.encoding, "replace")
+
+    return render
 
 
 def lines(finding: Finding) -> list[Text]:

@@ -45,6 +45,9 @@ class Pod:
         self.failure: tuple[str, str] | None = None
         self.extra_conditions: list[Object] = []
         self._began = timestamp()
+        number = zlib.crc32(self.uid.encode()) % 62500
+        # One that another kubelet gave it stays.
+        self._address = document.get("status", {}).get("podIP") or f"10.65.{number // 250}.{number % 250 + 1}"
         self._first = first
         self._conditions = {each["type"]: each for each in document.get("status", {}).get("conditions", ())}
 
@@ -91,9 +94,8 @@ class Pod:
             "containerStatuses": [each.status() for each in self.containers],
         }
         if self.networked:
-            number = zlib.crc32(self.uid.encode()) % 62500
-            status["podIP"] = f"10.65.{number // 250}.{number % 250 + 1}"
-            status["podIPs"] = [{"ip": status["podIP"]}]
+            status["podIP"] = self._address
+            status["podIPs"] = [{"ip": self._address}]
         if self.failure:
             status["reason"], status["message"] = self.failure
         return status

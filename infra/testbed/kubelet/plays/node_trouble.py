@@ -29,6 +29,27 @@ def attach_failed(pod: Pod) -> Iterator[float]:
         yield 3.0
 
 
+def mount_refused(pod: Pod) -> Iterator[float]:
+    """pkg/volume/util/operationexecutor/operation_generator.go; what follows the colon is mount(8)'s."""
+    yield from create(pod, networked=False)
+    volume = next(each["name"] for each in pod.spec["volumes"] if "persistentVolumeClaim" in each)
+    message = (
+        f'MountVolume.SetUp failed for volume "{volume}" : mount failed: exit status 32\n'
+        "Mounting command: mount\nOutput: mount.nfs: access denied by server while mounting files.example.com:/shop\n"
+    )
+    while True:
+        pod.warn("FailedMount", message)
+        yield 3.0
+
+
+def resize_infeasible(pod: Pod) -> Iterator[float]:
+    """pkg/kubelet/allocation/allocation_manager.go, canResizePod: more than the node has at all."""
+    yield from run(pod)
+    message = "Node didn't have enough capacity: cpu, requested: 64000, capacity: 16000"
+    pod.extra_conditions = [{"type": "PodResizePending", "status": "True", "reason": "Infeasible", "message": message}]
+    yield 0.0
+
+
 def sandbox_failed(pod: Pod) -> Iterator[float]:
     """pkg/kubelet/kuberuntime/kuberuntime_manager.go, SyncPod; what follows the colon is the plugin's."""
     yield from create(pod, networked=False)

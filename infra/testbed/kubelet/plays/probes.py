@@ -4,7 +4,7 @@ pkg/kubelet/kuberuntime/kuberuntime_manager.go, computePodActions."""
 from collections.abc import Iterator
 
 from infra.testbed.kubelet.plays.crashing import back_off
-from infra.testbed.kubelet.plays.starting import come_up, launch
+from infra.testbed.kubelet.plays.starting import come_up, launch, run
 from infra.testbed.kubelet.pod import Pod
 
 _ANSWER = "HTTP probe failed with statuscode: 503"
@@ -13,6 +13,23 @@ _ANSWER = "HTTP probe failed with statuscode: 503"
 def readiness(pod: Pod) -> Iterator[float]:
     yield from come_up(pod)
     launch(pod, pod.app, ready=False)
+    yield from _failing(pod)
+
+
+def readiness_lost(pod: Pod) -> Iterator[float]:
+    """Ready for a while, then no more. A pod that runs already has had its while."""
+    if pod.document.get("status", {}).get("phase") == "Running":
+        for _ in run(pod):
+            pod.said.clear()
+        pod.said.clear()
+    else:
+        yield from run(pod)
+        yield 1.0
+    pod.app.ready = False
+    yield from _failing(pod)
+
+
+def _failing(pod: Pod) -> Iterator[float]:
     while True:
         yield 2.0
         pod.warn("Unhealthy", f"Readiness probe failed: {_ANSWER}", pod.app)

@@ -53,7 +53,10 @@ def _environment_problem(pod: Pod, spec: dict[str, Any]) -> str | None:
 def _volume_problem(pod: Pod) -> str | None:
     for volume in pod.spec.get("volumes", ()):
         secret, config = volume.get("secret"), volume.get("configMap")
-        if secret:
+        tokens = any("serviceAccountToken" in each for each in volume.get("projected", {}).get("sources", ()))
+        if tokens:
+            problem = _token_problem(pod)
+        elif secret:
             problem = _volume_source_problem(pod, "Secret", secret["secretName"], secret)
         elif config:
             problem = _volume_source_problem(pod, "ConfigMap", config["name"], config)
@@ -62,6 +65,17 @@ def _volume_problem(pod: Pod) -> str | None:
         if problem:
             return f'MountVolume.SetUp failed for volume "{volume["name"]}" : {problem}'
     return None
+
+
+def _token_problem(pod: Pod) -> str | None:
+    """pkg/volume/projected/projected.go, collectData; pkg/kubelet/token/token_manager.go."""
+    account = pod.spec.get("serviceAccountName", "default")
+    if pod.lookup(f"/api/v1/namespaces/{pod.namespace}/serviceaccounts/{account}") is not None:
+        return None
+    return (
+        f'failed to fetch token: serviceaccounts "{account}" is forbidden: failed to fetch token: '
+        f'serviceaccounts "{account}" not found'
+    )
 
 
 def _volume_source_problem(pod: Pod, kind: str, name: str, source: dict[str, Any]) -> str | None:
