@@ -13,8 +13,9 @@ from analyzers.containers import (
     NOT_READY,
     QUIET,
     View,
+    of_job,
 )
-from analyzers.crashes import FADES, crashed, exited, hook_failed, never_ran, out_of_memory, start_refused
+from analyzers.crashes import ENDED_FADES, FADES, crashed, exited, hook_failed, never_ran, out_of_memory, start_refused
 from analyzers.messages import missing_config, pull_reason, pull_secrets, start_reason
 from kubewhy.contracts import seconds
 from kubewhy.kube.core import Probe
@@ -55,15 +56,18 @@ def container_failures(view: View) -> Iterator[Failure]:
         yield lasting  # no crash will be told
     elif lasting and ended and ended.until:
         # An echo of the crash, unless it outlasts it.
-        over = (ended.until - lasting.since).total_seconds() if lasting.since else FADES.total_seconds()
-        yield msgspec.structs.replace(lasting, hold=max(lasting.hold, over))
+        over = ended.since + FADES - lasting.since if ended.since and lasting.since else FADES
+        yield msgspec.structs.replace(lasting, hold=max(lasting.hold, over.total_seconds()))
 
 
 def ended_failure(view: View) -> Failure | None:
     """The same of a pod that has failed and stays."""
     if view.ephemeral:
         return None
-    return out_of_memory(view) or exited(view)
+    ended = out_of_memory(view) or exited(view)
+    if ended and ended.until is None and ended.since:
+        return msgspec.structs.replace(ended, until=ended.since + ENDED_FADES)
+    return ended
 
 
 def _not_started(view: View, reason: str, message: str) -> Failure:
@@ -122,7 +126,8 @@ def _stuck(view: View) -> Failure | None:
 
 def _not_ready(view: View) -> Failure | None:
     running, status = view.status.state.running, view.status
-    if not running or status.ready or view.init:
+    # Nobody sends requests to a Job's pods, so their readiness is of no matter.
+    if not running or status.ready or view.init or of_job(view.pod):
         return None
     # A sidecar that does not start holds back all that come after it, while the pod is still pending.
     if view.pod.status.phase != "Running" and not (view.spec.restart_policy == "Always" and view.blocked):

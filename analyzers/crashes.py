@@ -13,11 +13,21 @@ FADES = minutes(10)
 # The kubelet's own measure: a container that ran this long starts without back-off again.
 STEADY = minutes(10)
 NEVER_STARTED = {"StartError", "ContainerCannotRun"}
+# A kill for lack of memory comes back more slowly than other crashes do: what leaks must fill up again.
+OOM_FADES = minutes(60)
+# What has ended for good stays in the list of pods for weeks; by then nobody waits for it any more.
+ENDED_FADES = timedelta(days=1)
+# Containers that crash now and then, over hours, are told of from so many restarts on.
+FREQUENT = 5
+# The node lost sight of the container, as at its restart: not the container's doing.
+LOST_SIGHT = {"Unknown", "ContainerStatusUnknown"}
+# Controllers whose pods are judged with them; others (of workflows, tasks, ...) may have tried again elsewhere.
+JUDGED = {"ReplicaSet", "StatefulSet", "DaemonSet", "Job", "ReplicationController", "Node"}
 
 
-def _until(view: View) -> datetime | None:
+def _until(view: View, fades: timedelta = FADES) -> datetime | None:
     """A container that runs again is forgiven after a while; one that is down is not."""
-    return view.died + FADES if view.status.state.running and view.died else None
+    return view.died + fades if view.status.state.running and view.died else None
 
 
 def _forgotten(view: View) -> bool:
@@ -40,7 +50,7 @@ def out_of_memory(view: View) -> Failure | None:
         words += f"; started again {_times(count)}"
     # A Job decides what an attempt is worth, but not why it failed.
     severity = Severity.WARNING if of_job(view.pod) else None
-    until = _until(view)
+    until = _until(view, OOM_FADES)
     if of_job(view.pod) and view.died:
         until = view.died + FADES
     return view.failure(OOM_KILLED, words, since=view.died, until=until, severity=severity)
@@ -79,8 +89,9 @@ def crashed(view: View) -> Failure | None:
     if ends_well and not backing_off:
         return None
     often = count >= 3 and brief
-    hold = seconds(0) if often else None
-    if view.status.state.running and not often and (count <= 1 or not brief):
+    frequent = not often and view.status.state.running is not None and _frequent(view, dead)
+    hold = seconds(0) if often or frequent else None
+    if view.status.state.running and hold is None and (count <= 1 or not brief):
         # It crashed once and runs again: known, but told only if it crashes again before this fades.
         hold = FADES + minutes(1)
     return view.failure(
@@ -89,7 +100,17 @@ def crashed(view: View) -> Failure | None:
         since=view.died,
         until=_until(view),
         hold=hold,
+        severity=Severity.WARNING if frequent else None,
     )
+
+
+def _frequent(view: View, dead: Terminated) -> bool:
+    """Whether it crashes again and again, though hours may lie between: more than once a day so far."""
+    count, began = view.status.restart_count, view.pod.status.start_time or view.pod.created
+    if count < FREQUENT or dead.reason in LOST_SIGHT or not (dead.finished_at and dead.started_at and began):
+        return False
+    day = timedelta(days=1)
+    return dead.finished_at - dead.started_at < day and dead.finished_at - began < day * count
 
 
 def hook_failed(view: View, message: str) -> Failure:
@@ -117,13 +138,15 @@ def exited(view: View) -> Failure | None:
     if view.restarts and view.pod.status.phase != "Failed":
         return None
     # A controller that is not ours to judge (a workflow's, a task's) may try again elsewhere.
-    custom = view.pod.controller is not None and view.pod.controller.kind != "Node"
+    custom = view.pod.controller is not None and view.pod.controller.kind not in JUDGED
     words = (
         f"cannot be started: {short(dead.message)}"
         if dead.reason in NEVER_STARTED and dead.message
         else f"ended with {exit_words(dead)} and is not started again"
     )
-    return view.failure(EXITED, words, since=dead.finished_at, severity=Severity.INFO if custom else None)
+    over = dead.finished_at + ENDED_FADES if dead.finished_at and view.pod.status.phase == "Failed" else None
+    severity = Severity.INFO if custom else None
+    return view.failure(EXITED, words, since=dead.finished_at, until=over, severity=severity)
 
 
 def start_refused(view: View, reason: str, message: str, since: datetime | None) -> Failure:

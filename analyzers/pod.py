@@ -1,11 +1,12 @@
 """Pods that find no node, cannot start, keep dying, never get ready, or do not go, and why."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from analyzers import containers, starting
 from analyzers.container_states import container_failures, ended_failure
 from analyzers.containers import CONCEPTS, DEBUG, of_job, views
+from analyzers.crashes import ENDED_FADES, JUDGED
 from analyzers.messages import evicted_for, scheduling_reason, short
 from analyzers.starting import start_failure
 from analyzers.surroundings import (
@@ -14,7 +15,8 @@ from analyzers.surroundings import (
     NodeState,
     ReplicaSetStrength,
     StatefulSetStrength,
-    replaced,
+    controller_of,
+    of_its_node,
 )
 from kubewhy.contracts import Analyzer, Need, Rule, minutes
 from kubewhy.kube.core import Pod
@@ -81,7 +83,9 @@ RESIZE = Rule(
 )
 
 SCALING_UP = ("TriggeredScaleUp", "Nominated")
-PATIENCE = minutes(5)  # a new node, or one that is being freed, takes this long
+PATIENCE = minutes(5)  # a new node, one that is being freed, and the moving away from one take this long
+# An ended pod stays about for weeks: this long it may explain why its controller is short of a ready pod.
+EXPLAINS = minutes(60)
 
 
 def find(pod: Pod, related: Related) -> Iterator[Failure]:
@@ -90,11 +94,11 @@ def find(pod: Pod, related: Related) -> Iterator[Failure]:
         yield _terminating(pod, related)
     elif pod.status.phase == "Succeeded":
         return
-    elif lost := _node_lost(pod, related):
-        if pod.status.phase != "Failed":
-            yield lost
     elif pod.status.phase == "Failed":
         yield from _ended(pod, related)
+    elif lost := _node_lost(pod, related):
+        if not (of_its_node(pod) and (lost.reason == "gone" or _node_leaves(pod, related))):
+            yield lost
     elif unplaced := _unplaced(pod, related):
         yield unplaced
     else:
@@ -151,27 +155,48 @@ def _node_lost(pod: Pod, related: Related) -> Failure | None:
         return None
     cause = Ref("Node", name)
     if related.absent(NodeState, name):
-        return NODE_LOST.failure(f"node {name} no longer exists", cause=cause, reason="gone")
+        # Nodes mostly fall silent before they go: the pod then has not been ready since.
+        ready = condition(pod.status.conditions, "Ready")
+        since = ready.last_transition_time if ready and ready.status != "True" else None
+        return NODE_LOST.failure(f"node {name} no longer exists", since=since, cause=cause, reason="gone")
     node = related.named(NodeState, name)
     silent = node.silent if node else None
-    if silent is None:
-        return None
-    words = f"node {name} is no longer heard of, so nobody knows how the pod is"
-    return NODE_LOST.failure(words, since=silent.last_transition_time, cause=cause, reason="silent")
+    if node and silent:
+        words = f"node {name} is no longer heard of, so nobody knows how the pod is"
+        hold = PATIENCE if node.spec.leaving else None
+        return NODE_LOST.failure(words, since=silent.last_transition_time, cause=cause, reason="silent", hold=hold)
+    if pod.status.phase == "Unknown":
+        return NODE_LOST.failure(f"node {name} does not tell how the pod is", cause=cause, reason="unknown")
+    return None
+
+
+def _node_leaves(pod: Pod, related: Related) -> bool:
+    """Whether somebody takes its node out of service, and it need not care."""
+    node = related.named(NodeState, pod.spec.node_name)
+    return node is not None and node.spec.leaving
 
 
 def _ended(pod: Pod, related: Related) -> Iterator[Failure]:
     """A failed pod is its controller's to replace: it matters where nobody does."""
     reason, text = pod.status.reason, pod.status.message
     failures = [failure for view in views(pod, related) if (failure := ended_failure(view))]
-    if of_job(pod) or (failures and not reason):
+    if of_job(pod):
         yield from failures
         return
-    if replaced(pod, related):
+    controller = controller_of(pod, related)
+    if (controller and controller.at_strength) or (of_its_node(pod) and _node_leaves(pod, related)):
         return
-    target = condition(pod.status.conditions, "DisruptionTarget") or condition(pod.status.conditions, "Ready")
-    since = target.last_transition_time if target else None
-    since = since or pod.status.start_time or pod.created
+    if failures and not reason:
+        yield from failures
+        return
+    since = _ended_at(pod)
+    until = None
+    if since:
+        replaced = controller is not None and controller.complete
+        until = since + EXPLAINS if replaced else since + ENDED_FADES if controller is None else None
+    # A controller that is not ours to judge may well have tried again elsewhere.
+    custom = pod.controller is not None and pod.controller.kind not in JUDGED
+    severity = Severity.INFO if custom else None
     if reason == "Evicted":
         resource, by_node = evicted_for(text)
         node = pod.spec.node_name
@@ -179,10 +204,24 @@ def _ended(pod: Pod, related: Related) -> Iterator[Failure]:
         if resource:
             words = f"the pod was evicted for {resource}: {short(text)}"
         cause = Ref("Node", node) if by_node and node else None
-        yield EVICTED.failure(words, since=since, reason=resource, cause=cause)
+        yield EVICTED.failure(words, since=since, until=until, reason=resource, cause=cause, severity=severity)
     else:
         words = f"the pod was ended or never begun ({reason or 'nobody says why'})"
-        yield REJECTED.failure(f"{words}: {short(text)}" if text else words, since=since, reason=reason)
+        words = f"{words}: {short(text)}" if text else words
+        yield REJECTED.failure(words, since=since, until=until, reason=reason, severity=severity)
+
+
+def _ended_at(pod: Pod) -> datetime | None:
+    """When a failed pod ended; None where nothing tells, as after an eviction by an older kubelet."""
+    for kind in ("DisruptionTarget", "Ready"):
+        told = condition(pod.status.conditions, kind)
+        if told and told.last_transition_time:
+            return told.last_transition_time
+    ends = [each.state.terminated.finished_at for each in pod.status.container_statuses if each.state.terminated]
+    if ended := max(filter(None, ends), default=None):
+        return ended
+    # A pod that its node refused ended where it began.
+    return (pod.status.start_time or pod.created) if pod.status.reason != "Evicted" else None
 
 
 def _unplaced(pod: Pod, related: Related) -> Failure | None:

@@ -44,11 +44,14 @@ START_STUCK = Rule(
     "pod-start-stuck",
     Severity.WARNING,
     "The pod does not start, and nothing says why",
-    hold=minutes(10),
+    hold=minutes(3),
     docs=DEBUG + "debug-pods/#my-pod-stays-waiting",
 )
 
 RULES = (VOLUME_MOUNT, VOLUME_ATTACH, SANDBOX, SERVICE_ACCOUNT, START_STUCK)
+
+# An image may be large, and a node that pulls one says no more than that.
+PULL = minutes(10)
 
 VOLUMES = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 SANDBOXES = ("FailedCreatePodSandBox", "NetworkNotReady", "FailedCreatePodContainer", "FailedPrepareDynamicResources")
@@ -73,10 +76,15 @@ def start_failure(pod: Pod, related: Related) -> Failure | None:
     begun = (sandbox is not None and sandbox.status == "True") or any(_has_run(each) for each in statuses)
     if step and not begun and step.reason not in LATER:
         return _told(pod, related, step, _assigned(pod))
-    words = "on its node, and its containers do not start"
+    words, hold = "on its node, and its containers do not start", PULL
     if step and step.reason == "Pulling":
         words = f"still {short(step.message[:1].lower() + step.message[1:])}"
-    return START_STUCK.failure(f"the pod is {words}", since=_initialized(pod) or _assigned(pod))
+    elif not statuses and not pod.status.start_time:
+        words, hold = f"on node {pod.spec.node_name}, which has not begun with it", START_STUCK.hold
+    elif sandbox and sandbox.status == "False" and not begun:
+        # Before its sandbox is there, nothing is pulled.
+        words, hold = "on its node, and has neither its volumes nor its sandbox yet", START_STUCK.hold
+    return START_STUCK.failure(f"the pod is {words}", since=_initialized(pod) or _assigned(pod), hold=hold)
 
 
 def _quiet(status: ContainerStatus) -> bool:

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from kubewhy.kube.apps import DaemonSet, ReplicaSet, StatefulSet
-from kubewhy.kube.core import Node, PersistentVolumeClaim, Pod
+from kubewhy.kube.core import Node, NodeSpec, PersistentVolumeClaim, Pod
 from kubewhy.kube.meta import Condition, Object, Part, Resource, condition
 from kubewhy.records import Related
 
@@ -13,10 +13,11 @@ class NodeReadiness(Part, frozen=True):
 
 
 class NodeState(Object, frozen=True):
-    """A view of a node: whether it is heard of."""
+    """A view of a node: whether it is heard of, and whether somebody takes it out of service."""
 
     resource: ClassVar[Resource] = Node.resource
 
+    spec: NodeSpec = NodeSpec()
     status: NodeReadiness = NodeReadiness()
 
     @property
@@ -43,11 +44,12 @@ class Wanted(Part, frozen=True):
 
 
 class Reached(Part, frozen=True):
+    replicas: int = 0
     ready_replicas: int = 0
 
 
 class ReplicaSetStrength(Object, frozen=True):
-    """A view of a replica set: how many pods it wants, and how many are ready."""
+    """A view of a replica set: how many pods it wants, how many there are, and how many are ready."""
 
     resource: ClassVar[Resource] = ReplicaSet.resource
 
@@ -58,9 +60,14 @@ class ReplicaSetStrength(Object, frozen=True):
     def at_strength(self) -> bool:
         return self.status.ready_replicas >= self.spec.replicas
 
+    @property
+    def complete(self) -> bool:
+        """Whether it has all its pods, ready or not: a pod that has ended is none of them."""
+        return self.status.replicas >= self.spec.replicas
+
 
 class StatefulSetStrength(Object, frozen=True):
-    """A view of a stateful set: how many pods it wants, and how many are ready."""
+    """A view of a stateful set: how many pods it wants, how many there are, and how many are ready."""
 
     resource: ClassVar[Resource] = StatefulSet.resource
 
@@ -71,14 +78,20 @@ class StatefulSetStrength(Object, frozen=True):
     def at_strength(self) -> bool:
         return self.status.ready_replicas >= self.spec.replicas
 
+    @property
+    def complete(self) -> bool:
+        """Whether it has all its pods, ready or not."""
+        return self.status.replicas >= self.spec.replicas
+
 
 class Covered(Part, frozen=True):
     desired_number_scheduled: int = 0
+    current_number_scheduled: int = 0
     number_ready: int = 0
 
 
 class DaemonSetStrength(Object, frozen=True):
-    """A view of a daemon set: how many nodes it wants to be on, and on how many it is ready."""
+    """A view of a daemon set: how many nodes it wants to be on, on how many it is, and on how many it is ready."""
 
     resource: ClassVar[Resource] = DaemonSet.resource
 
@@ -88,15 +101,27 @@ class DaemonSetStrength(Object, frozen=True):
     def at_strength(self) -> bool:
         return self.status.number_ready >= self.status.desired_number_scheduled
 
+    @property
+    def complete(self) -> bool:
+        """Whether it has a pod on each of its nodes, ready or not."""
+        return self.status.current_number_scheduled >= self.status.desired_number_scheduled
 
-def replaced(pod: Pod, related: Related) -> bool:
-    """Whether its controller has all the pods it wants without this one. Unknown is no."""
-    controller: ReplicaSetStrength | StatefulSetStrength | DaemonSetStrength | None = None
+
+Strength = ReplicaSetStrength | StatefulSetStrength | DaemonSetStrength
+
+
+def controller_of(pod: Pod, related: Related) -> Strength | None:
+    """What makes a new pod where this one has ended. None also where that may not be read."""
     match pod.controller.kind if pod.controller else "":
         case "ReplicaSet":
-            controller = related.first(ReplicaSetStrength)
+            return related.first(ReplicaSetStrength)
         case "StatefulSet":
-            controller = related.first(StatefulSetStrength)
+            return related.first(StatefulSetStrength)
         case "DaemonSet":
-            controller = related.first(DaemonSetStrength)
-    return controller is not None and controller.at_strength
+            return related.first(DaemonSetStrength)
+    return None
+
+
+def of_its_node(pod: Pod) -> bool:
+    """Whether it belongs to its node and goes with it: a daemon set's pod, or a static one."""
+    return pod.controller is not None and pod.controller.kind in ("DaemonSet", "Node")

@@ -215,16 +215,15 @@ class Taint(Part, frozen=True):
     time_added: datetime | None = None
 
 
-# Set on nodes that something is about to take away, in good order.
-LEAVING = {
+# Set on nodes that something is about to take away, in good order: whole keys, or the prefix of one owner's keys.
+LEAVING = (
     "ToBeDeletedByClusterAutoscaler",
     "DeletionCandidateOfClusterAutoscaler",
     "karpenter.sh/disruption",
     "karpenter.sh/disrupted",
     "cloud.google.com/impending-node-termination",
-    "aws-node-termination-handler/spot-itn",
-    "aws-node-termination-handler/asg-lifecycle-termination",
-}
+    "aws-node-termination-handler/",
+)
 
 
 class NodeSpec(Part, frozen=True):
@@ -234,7 +233,7 @@ class NodeSpec(Part, frozen=True):
     @property
     def leaving(self) -> bool:
         """Whether somebody is taking the node out of service: it is cordoned, or about to be removed."""
-        return self.unschedulable or any(taint.key in LEAVING for taint in self.taints)
+        return self.unschedulable or any(taint.key.startswith(LEAVING) for taint in self.taints)
 
 
 class NodeInfo(Part, frozen=True):
