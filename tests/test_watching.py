@@ -98,11 +98,11 @@ async def test_where_all_namespaces_are_forbidden_the_contexts_own_is_watched(
         ) == 1
 
 
-@pytest.mark.parametrize("asked", [{"namespaces": ("own",)}, {"all_namespaces": True}])
+@pytest.mark.parametrize("asked", [{"namespaces": ("other",)}, {"all_namespaces": True}])
 @hurried
 async def test_what_was_asked_for_and_is_forbidden_is_an_error(tmp_path: Path, asked: dict[str, Any]) -> None:
     async with api_server() as server, watching(server, tmp_path, Calls(), **asked) as watched:
-        server.refused |= {"pods": 403, "pods in own": 403}
+        server.refused |= {"pods": 403, "pods in other": 403}
         with pytest.raises(ConfigError, match=r"shop: may read nothing \(forbidden: no\).*`kubewhy rbac`"):
             await watched.settle()
 
@@ -118,11 +118,21 @@ async def test_where_nothing_may_be_read_at_all_that_is_an_error(tmp_path: Path)
 @hurried
 async def test_what_waiting_cannot_mend_ends_it_all(tmp_path: Path) -> None:
     async with api_server() as server, watching(server, tmp_path, Calls()) as watched:
+        server.refused["pods"] = 400
+        with pytest.raises(ConfigError, match="does not accept the request for pods"):
+            await watched.settle()
+
+
+@hurried
+async def test_a_bad_gateway_in_between_ends_nothing(tmp_path: Path) -> None:
+    target = Calls()
+    async with api_server() as server, watching(server, tmp_path, target) as watched:
         await watched.settle()
         server.refused["pods"] = 400
         await server.forget()
-        with pytest.raises(ConfigError, match="does not accept the request for pods"):
-            await until(watched, lambda: False)
+        await until(watched, lambda: server.asked.count("list pods") == 3)
+        server.refused.clear()
+        await until(watched, lambda: words(target).count("synced Pod all") == 2)
 
 
 @hurried
