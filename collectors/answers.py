@@ -1,17 +1,25 @@
 """What an API server's refusals and a broken connection mean, in one clear line each."""
 
 import os
+import re
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import msgspec
 
 from kubewhy.errors import ConfigError
 
+_FORBIDDEN = "forbidden"
+
 
 class Refused(Exception):
     """This kind cannot be read there: forbidden, or there is no such API."""
+
+
+class Absent(Refused):
+    """There is no object of that name."""
 
 
 class Expired(Exception):
@@ -30,9 +38,21 @@ class Unreachable(ConfigError):
         self.lasting = lasting
         self.status = status
 
+    @property
+    def of_one_kind(self) -> bool:
+        """Whether the server answers, so that it may answer better for other kinds."""
+        return self.status == 429 or self.status >= 500
+
 
 class Untrusted(Unreachable):
     """The server's certificate does not verify."""
+
+
+class NotAccepted(Unreachable):
+    """The server does not understand what it is asked for."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason, lasting=True, status=status)
 
 
 class Unauthorized(Unreachable):
@@ -43,6 +63,7 @@ class Unauthorized(Unreachable):
 
 
 class Details(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
     retry_after_seconds: float = 0
 
 
@@ -63,26 +84,63 @@ def read_status(body: bytes) -> Status:
         return Status()
 
 
+def is_forbidden(reason: str) -> bool:
+    """Whether a kind was refused for want of permission, not for want of an API."""
+    return reason.startswith(_FORBIDDEN)
+
+
+def nothing_readable(cluster: str, why: str) -> ConfigError:
+    """Every kind was refused, for that reason."""
+    if is_forbidden(why):
+        return ConfigError(
+            f"{cluster}: may read nothing ({why}): grant what `kubewhy rbac` prints, or name a namespace with -n"
+        )
+    return ConfigError(f"{cluster}: nothing can be read ({why}): check the server's address in the kubeconfig")
+
+
 def refusal(server: str, what: str, code: int, body: bytes, retry_after: str | None = None) -> Exception:
     """The exception that an HTTP status (or the code of an ERROR event) stands for."""
     status = read_status(body)
     said = " ".join(status.message.split())[:300]
     match code:
+        case 400 if b"HTTP request to an HTTPS server" in body:
+            return NotAccepted(f"{server} speaks HTTPS: write https:// into the kubeconfig's server", code)
         case 400 | 422:
-            return ConfigError(f"{server} does not accept the request for {what}: {said or 'bad request'}")
+            return NotAccepted(f"{server} does not accept the request for {what}: {said or 'bad request'}", code)
         case 401:
             return Unauthorized(
                 f"{server} does not know these credentials (401): sign in again, or check the user of this context"
             )
         case 403:
-            return Refused(f"forbidden: {said}" if said else "forbidden")
+            return Refused(f"{_FORBIDDEN}: {said}" if said else _FORBIDDEN)
+        case 404 if status.details and status.details.name:
+            return Absent(said)
         case 404 | 405 | 406:
             return Refused(f"{server} has no API for {what}")
         case 410:
             return Expired(said or "version expired")
     after = _seconds(retry_after) or (status.details.retry_after_seconds if status.details else None) or None
     reason = f"{server} answers {code} for {what}" + (f": {said}" if said else "")
+    reason += f" (and asks to wait {after:g} s)" if after and after > 1 else ""
     return Unreachable(reason, after=after, lasting=code != 429 and code < 500, status=code)
+
+
+def redirected(server: str, location: str) -> Unreachable:
+    """Not followed: an API server redirects nobody, and the credentials are for it alone. Only the host is told."""
+    url = urlsplit(location)
+    where = f"{url.scheme}://{url.hostname}" if url.hostname else "another page"
+    return Unreachable(
+        f"{server} redirects to {where}: a proxy may want a sign-in; name the API server itself in the kubeconfig",
+        lasting=True,
+    )
+
+
+def foreign(server: str, body: bytes, expected: str) -> Unreachable:
+    """Something answers, and it is not the Kubernetes API. A web page stays one, however often it is asked for."""
+    if body.lstrip()[:1] == b"<":
+        why = f"{server} sends a web page in place of {expected}: check the address, and for a proxy in between"
+        return Unreachable(why, lasting=True)
+    return Unreachable(f"{server} sends something else than {expected}: check the address, and for a proxy in between")
 
 
 def broken(server: str, error: Exception) -> Unreachable:
@@ -122,9 +180,9 @@ def _seconds(retry_after: str | None) -> float | None:
     """Retry-After is a number of seconds or a date (RFC 9110, 10.2.3)."""
     if not retry_after:
         return None
-    if retry_after.isdigit():
+    if re.fullmatch("[0-9]{1,9}", retry_after):
         return float(retry_after)
     try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - datetime.now(UTC).timestamp())
+    except (ValueError, TypeError, OverflowError):
         return None

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
-from collectors.answers import broken, refusal
+from collectors.answers import Unauthorized, broken, redirected, refusal
 from kubewhy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,14 +52,20 @@ class Connection:
     """Raises Refused, Expired, ConfigError and Unreachable (see `answers`), and never a client library's own error."""
 
     def __init__(self, access: Access, *, connect: float, silence: float) -> None:
+        import aiohttp
         from kubernetes.aio.client.api_client import ApiClient
 
         self.server: str = access.configuration.host
+        self.answered = False  # whether the server ever did
         self._access = access
         self._connect = connect
         self._silence = silence
         # The server's clock less our monotonic one.
         self._epoch: datetime | None = None
+        watching = aiohttp.TraceConfig()
+        watching.on_request_redirect.append(self._refuse_redirect)
+        # The environment's proxies were looked at already, by the rules of kubectl, which are not those of aiohttp.
+        access.configuration.client_session_kwargs = {"trust_env": False, "trace_configs": [watching]}
         try:
             self._client: Any = ApiClient(access.configuration)
         except (OSError, ValueError) as error:
@@ -171,16 +177,29 @@ class Connection:
         # The client sets its own name and type; ours come last.
         for name in {name.lower() for name, _ in self._access.headers} & {key.lower() for key in headers}:
             every[name] = next(value for key, value in self._access.headers if key.lower() == name)
+        if bad := next((name for name, value in every.items() if set(value) & set("\r\n\0")), None):
+            raise Unauthorized(
+                f"the credentials for {self.server} hold a line break (in {bad}): check the user of this context"
+            )
+        log.debug("GET %s", url)
         reply = await self._client.call_api("GET", url, every, _request_timeout=limits)
         response: aiohttp.ClientResponse = reply.response
+        self.answered = True
         return response
+
+    async def _refuse_redirect(
+        self, session: object, context: object, told: "aiohttp.TraceRequestRedirectParams"
+    ) -> None:
+        told.response.close()
+        raise redirected(self.server, told.response.headers.get("Location", ""))
 
     def _read_clock(self, date: str | None) -> None:
         try:
-            said = parsedate_to_datetime(date or "")
-        except (ValueError, TypeError):
+            epoch = parsedate_to_datetime(date or "") - timedelta(seconds=time.monotonic())
+        except (ValueError, TypeError, OverflowError):
             return
-        epoch = said - timedelta(seconds=time.monotonic())
+        # RFC 5322, 3.3: -0000 is UTC of a clock that knows no zone.
+        epoch = epoch.replace(tzinfo=epoch.tzinfo or UTC)
         # The header drops the fraction, so of two the later is nearer to the truth.
         if self._epoch is None or abs(epoch - self._epoch) > _SAME or epoch > self._epoch:
             self._epoch = epoch

@@ -21,9 +21,11 @@ class ListMeta(msgspec.Struct, frozen=True, rename="camel"):
     next: str = msgspec.field(default="", name="continue")
 
 
-class Listing(msgspec.Struct, Generic[Item], frozen=True):
+class Listing(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
+    """What lacks `items` is no list: taken for an empty one, it would say that everything is gone."""
+
     metadata: ListMeta = ListMeta()
-    items: list[Item] | None = None
+    items: list[Item] | None
 
 
 class IdentityMeta(msgspec.Struct, frozen=True, rename="camel"):

@@ -14,6 +14,7 @@ from msgspec import field
 
 from collectors.exec_plugin import Plugin
 from kubewhy.errors import ConfigError
+from kubewhy.spelling import is_namespace
 
 
 class Entry(msgspec.Struct, frozen=True, rename="kebab"):
@@ -94,15 +95,34 @@ class Chosen(NamedTuple):
 def find_files(flag: str | None, environ: Mapping[str, str]) -> list[Path]:
     """The files to merge, those that exist. A file named by the flag must."""
     if flag is not None:
-        path = Path(flag).expanduser()
-        if not path.exists():
+        path = _expanded(flag)
+        if not _exists(path):
             raise ConfigError(f"there is no kubeconfig {path}: check --kubeconfig")
         return [path]
     if listed := environ.get("KUBECONFIG"):
-        paths = [Path(each).expanduser() for each in listed.split(os.pathsep) if each]
+        paths = [_expanded(each) for each in listed.split(os.pathsep) if each]
     else:
-        paths = [Path(environ.get("HOME") or Path.home()) / ".kube" / "config"]
-    return [path for path in paths if path.exists()]
+        paths = [_expanded(environ.get("HOME") or "~") / ".kube" / "config"]
+    return [path for path in paths if _exists(path)]
+
+
+def _expanded(name: str) -> Path:
+    # Unlike that of Path, it lets be what it does not know: another's home, or our own where we have none.
+    return Path(os.path.expanduser(name))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot read the kubeconfig {path} ({(error.strerror or 'unknown error').lower()}): "
+        "name another one with --kubeconfig or $KUBECONFIG"
+    )
 
 
 def read(path: Path) -> Kubeconfig:
@@ -112,17 +132,17 @@ def read(path: Path) -> Kubeconfig:
     try:
         document = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"cannot read the kubeconfig {path}: {(error.strerror or 'unknown error').lower()}") from None
+        raise _unreadable(path, error) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"the kubeconfig {path} is no text file") from None
-    except yaml.YAMLError as error:
+        raise ConfigError(f"the kubeconfig {path} is no text file: name another one") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as for a date with a 13th month
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise ConfigError(f"the kubeconfig {path} is no valid YAML{where}: mend it, or name another one") from None
     try:
         return msgspec.convert(_without_nulls(document) or {}, Kubeconfig)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"the kubeconfig {path} is not as it should be: {error}") from None
+        raise ConfigError(f"the kubeconfig {path} is not as it should be ({error}): mend it, or name another") from None
 
 
 def choose(files: list[Path], wanted: str | None) -> Chosen:
@@ -146,13 +166,18 @@ def choose(files: list[Path], wanted: str | None) -> Chosen:
     cluster, cluster_folder = clusters[context.cluster]
     user, user_folder = users.get(context.user, (UserEntry(), cluster_folder))
     _check_server(context.cluster, cluster.server, where)
+    if context.namespace and not is_namespace(context.namespace):
+        raise ConfigError(
+            f"context {name} in {where} has the namespace {context.namespace!r}, which cannot be: mend it"
+        )
     return Chosen(name, context.namespace or "default", cluster, cluster_folder, user, user_folder)
 
 
 def _check_server(cluster: str, server: str, where: str) -> None:
     try:
         url = urlsplit(server)
-        good = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0
+        # A password does not belong there: it would be told to whoever looks on.
+        good = url.scheme in ("http", "https") and bool(url.hostname) and (url.port or 1) > 0 and "@" not in url.netloc
     except ValueError:
         good = False
     if not good:

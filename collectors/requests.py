@@ -13,10 +13,11 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from collectors import answers
-from collectors.answers import Expired, Refused, Unreachable
+from collectors.answers import Absent, Expired, Refused, Unreachable
 from collectors.connection import Access, Connection
 from collectors.decoding import Decoded, Odd, OnRaw, decode_event, decode_one, decode_page
 from collectors.decoding import identify as identity_of
+from collectors.troubles import Troubles
 from kubewhy.kube.meta import Object, Resource
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Cluster:
         self._connection = Connection(access, connect=self.limits.connect, silence=self.limits.silence)
         self.server = self._connection.server
         self._lists = asyncio.Semaphore(self.limits.lists_at_once)
+        self.troubles = Troubles(name)
         self._told: set[tuple[str, str]] = set()
 
     async def close(self) -> None:
@@ -109,12 +111,22 @@ class Cluster:
         except (Refused, msgspec.DecodeError):
             return "server-" + hashlib.sha256(self.server.encode()).hexdigest()[:32]
 
+    async def has_namespace(self, name: str) -> bool | None:
+        """None where that may not be known."""
+        try:
+            await self._patiently(lambda: self._connection.get(f"/api/v1/namespaces/{name}", {}, f"namespace {name}"))
+        except Absent:
+            return False
+        except (Refused, Unreachable):
+            return None
+        return True
+
     async def server_version(self) -> str:
         """As v1.35.4; empty where it may not be read."""
         try:
             body = await self._patiently(lambda: self._connection.get("/version", {}, "its version"))
             return msgspec.json.decode(body, type=_Version).git_version
-        except (Refused, msgspec.DecodeError):
+        except (Refused, Unreachable, msgspec.DecodeError):
             return ""
 
     async def pages(
@@ -190,7 +202,7 @@ class Cluster:
         try:
             kind, raw = decode_event(line)
         except msgspec.DecodeError:
-            raise Unreachable(f"{self.server} sends something else than watch events for {resource}") from None
+            raise answers.foreign(self.server, line, f"watch events for {resource}") from None
         if kind == "ERROR":
             raise answers.refusal(self.server, str(resource), answers.read_status(raw).code or 500, raw)
         if on_raw and kind != "BOOKMARK":
@@ -224,15 +236,17 @@ class Cluster:
         try:
             return decode_page(body, view, on_raw)
         except msgspec.DecodeError:
-            raise Unreachable(f"{self.server} sends something else than a list of {resource}") from None
+            raise answers.foreign(self.server, body, f"a list of {resource}") from None
 
     async def _patiently(self, ask: Callable[[], Awaitable[Out]], tries: int | None = None) -> Out:
+        """Tries again what may pass. A server that never answered is most likely not there: that is told at once."""
         tries = tries or self.limits.tries
         for failures in range(tries):
             try:
                 return await ask()
             except Unreachable as error:
-                if error.lasting or failures + 1 == tries:
+                too_long = (error.after or 0.0) > self.limits.longest_wait
+                if error.lasting or too_long or failures + 1 == tries or not self._connection.answered:
                     raise
                 await asyncio.sleep(max(error.after or 0.0, self.limits.wait(failures)))
         raise AssertionError("unreachable")

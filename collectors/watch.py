@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from collectors.answers import Expired, Refused, Unreachable, Untrusted
+from collectors.answers import Expired, NotAccepted, Refused, Unreachable, Untrusted
 from collectors.decoding import OnRaw
 from collectors.requests import Cluster, Watched
 from collectors.target import Target
@@ -38,28 +38,37 @@ async def follow(
     target: Target,
     *,
     on_synced: Callable[[], None] | None = None,
+    on_trouble: Callable[[str], None] | None = None,
     labels: str = "",
     fields: str = "",
     refused_retry: float = 600.0,
     on_raw: OnRaw | None = None,
 ) -> None:
-    """Follows one kind in one namespace (None: in all) for ever. `on_synced` is called after each completed LIST.
+    """Follows one kind in one namespace (None: in all) for ever.
 
-    Raises ConfigError only for what waiting cannot mend: a bad selector, and, before the first LIST has succeeded, a
-    certificate that does not verify.
+    `on_synced` is called after each completed LIST, `on_trouble` with the reason when the first one fails.
+
+    Raises ConfigError only for what waiting cannot mend, and only before the first LIST has succeeded: a bad selector,
+    and a certificate that does not verify.
     """
     follower = _Follower(cluster, resource, view, namespace, target, on_synced, labels, fields, on_raw)
     while True:
         try:
             await follower.round()
         except Refused as refusal:
+            if follower.may_pass():
+                await follower.pause()
+                continue
             follower.refused(str(refusal))
             await asyncio.sleep(refused_retry)
         except Expired as expiry:
             await follower.expired(str(expiry))
         except Unreachable as trouble:
-            if isinstance(trouble, Untrusted) and not follower.ever_synced:
-                raise
+            if not follower.ever_synced:
+                if isinstance(trouble, Untrusted | NotAccepted):
+                    raise
+                if on_trouble:
+                    on_trouble(str(trouble))
             await follower.in_trouble(trouble)
 
 
@@ -79,7 +88,6 @@ class _Follower:
     ever_synced: bool = False
     version: str = ""
     failures: int = 0
-    told: str = ""
     opened: float | None = None
 
     async def round(self) -> None:
@@ -88,28 +96,33 @@ class _Follower:
             await self._list()
         await self._watch()
 
+    def may_pass(self) -> bool:
+        """Whether a refusal may be none: an API server that has just begun does not know yet what it allows."""
+        return self.ever_synced and self.failures < self.cluster.limits.tries
+
     def refused(self, reason: str) -> None:
         self.version = ""
         self.failures = 0
         self.target.refused(self.resource, self.namespace, reason, self.cluster.now())
-        self._tell("refused", reason, logging.WARNING)
+        self.cluster.troubles.ends(str(self))
 
     async def expired(self, reason: str) -> None:
         """The version is too old. For events, and after the API server was away, that is ordinary."""
         self.version = ""
         log.info("%s: listing anew, because the server has forgotten our version (%s)", self, reason)
-        await self._pause()
+        await self.pause()
 
     async def in_trouble(self, trouble: Unreachable) -> None:
         # A watch that breaks off and opens again at once is nobody's business.
         if self.failures or not self.version:
-            self._tell("out of reach", f"{trouble}; trying again", logging.WARNING)
-        if "resource version" in str(trouble).lower() and self.failures >= _HOPELESS:
+            self.cluster.troubles.begins(str(self), trouble)
+        lagging = "resource version" in str(trouble).lower()
+        if isinstance(trouble, NotAccepted) or (lagging and self.failures >= _HOPELESS):
             # A server that lags behind catches up; "too large" for ever means that etcd was restored from a backup.
             self.version = ""
-        await self._pause(trouble.after or 0.0)
+        await self.pause(trouble.after or 0.0)
 
-    async def _pause(self, at_least: float = 0.0) -> None:
+    async def pause(self, at_least: float = 0.0) -> None:
         wait = self.cluster.limits.wait(self.failures)
         self.failures += 1
         await asyncio.sleep(max(at_least, wait))
@@ -118,7 +131,8 @@ class _Follower:
         scope = (self.cluster, self.view, self.namespace, self.target)
         self.version = await list_into(*scope, self.labels, self.fields, self.on_raw)
         self.ever_synced = True
-        self._tell("in step", "everything is listed", logging.INFO)
+        log.info("%s of %s: everything is listed", self, self.cluster.name)
+        self.cluster.troubles.ends(str(self))
         if self.on_synced:
             self.on_synced()
 
@@ -143,11 +157,11 @@ class _Follower:
             if lasted >= _SHORT_SECONDS:
                 self.failures = 0
         if lasted < _SHORT_SECONDS:
-            await self._pause()
+            await self.pause()
 
     def _opens(self) -> None:
         self.opened = self._now()
-        self._tell("in step", "watching again", logging.INFO)
+        self.cluster.troubles.ends(str(self))
 
     def _apply(self, event: Watched) -> None:
         # Only now: a LIST that works and a WATCH that never does must not turn into a stream of LISTs.
@@ -162,15 +176,8 @@ class _Follower:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _tell(self, state: str, why: str, level: int) -> None:
-        """Once for each change of state, not for each try."""
-        if state != self.told:
-            self.told = state
-            log.log(level, "%s: %s (%s)", self, state, why)
-
     def __str__(self) -> str:
-        where = f" in namespace {self.namespace}" if self.namespace else ""
-        return f"{self.resource}{where} of {self.cluster.name}"
+        return f"{self.resource} in {self.namespace}" if self.namespace else str(self.resource)
 
 
 async def list_into(
@@ -212,7 +219,7 @@ async def read_once(
     """LISTs every kind once, in those namespaces or (empty) in all. Returns what could not be read.
 
     The label selector applies to the `labelled` kinds alone. Raises ConfigError (a bad selector, bad credentials, no
-    server) as soon as one kind meets it.
+    server) as soon as one kind meets it. A kind that the server keeps failing to list is skipped: the others may do.
     """
 
     async def read(view: type[Object], namespace: str | None) -> Skipped | None:
@@ -224,6 +231,11 @@ async def read_once(
             return Skipped(resource, namespace, str(refusal))
         except Expired as expiry:
             raise ConfigError(f"listing {resource} takes longer than {cluster.server} keeps it: {expiry}") from None
+        except Unreachable as trouble:
+            if not trouble.of_one_kind:
+                raise
+            target.refused(resource, namespace, str(trouble), cluster.now())
+            return Skipped(resource, namespace, str(trouble))
         return None
 
     tasks = [

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from collectors.answers import is_forbidden, nothing_readable
 from collectors.decoding import OnRaw
 from collectors.requests import Cluster
 from collectors.target import Target
 from collectors.watch import follow
-from kubewhy.errors import ConfigError
 from kubewhy.kube.meta import Object, Resource
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,9 @@ class Watching:
         self._woken = asyncio.Event()
         self._read: set[tuple[Resource, str | None]] = set()
         self._refused: dict[tuple[Resource, str | None], str] = {}
+        self._troubled: dict[tuple[Resource, str | None], str] = {}
+        self._seen: set[str | None] = set()  # namespaces that hold something
+        self._settled = False
         self._tasks: list[asyncio.Task[None]] = []
         self.listed: set[Scope] = set()  # each completed LIST, until the caller takes it out
 
@@ -54,24 +57,48 @@ class Watching:
     async def settle(self) -> None:
         """Begins, and waits until every kind is read or refused: until then, what refers to it would seem to lack it.
 
-        Raises ConfigError when nothing may be read.
+        What cannot be listed for long counts as refused once others are read. Raises ConfigError when nothing may be
+        read.
         """
         self._tasks = [asyncio.create_task(self._follow(kind, space)) for kind, space in self.scopes]
-        while not all((kind.resource, space) in self._read | self._refused.keys() for kind, space in self.scopes):
+        while not self._all_answered():
             await self.wait(1.0)
         namespaced = [(kind.resource, space) for kind, space in self.scopes if kind.resource.namespaced]
-        if any(scope in self._read for scope in namespaced):
+        if not any(scope in self._read for scope in namespaced):
+            await self.close()
+            self._narrow(next(self._refused[scope] for scope in namespaced if scope in self._refused))
+            await self.settle()
             return
-        await self.close()
-        why = next(self._refused[scope] for scope in namespaced)
-        if not self._may_narrow:
-            raise ConfigError(
-                f"{self._cluster.name}: may read nothing ({why}): grant what `kubewhy rbac` prints, "
-                "or name a namespace with -n"
-            )
+        for scope in self._troubled.keys() - self._read - self._refused.keys():
+            self.refused(*scope, self._troubled[scope], self._cluster.now())
+        self._tell_refusals()
+        self._settled = True
+        for space in self._namespaces:
+            await self._tell_empty(space)
+
+    def _all_answered(self) -> bool:
+        scopes = {(kind.resource, space) for kind, space in self.scopes}
+        answered = self._read | self._refused.keys()
+        return scopes <= answered | self._troubled.keys() and any(
+            resource.namespaced for resource, _ in scopes & answered
+        )
+
+    def _narrow(self, why: str) -> None:
+        if not self._may_narrow or not is_forbidden(why):
+            raise nothing_readable(self._cluster.name, why)
         self._may_narrow, self._namespaces = False, (self._cluster.namespace,)
         log.warning("listing all namespaces is forbidden: watching namespace %s only", self._cluster.namespace)
-        await self.settle()
+
+    def _tell_refusals(self) -> None:
+        scopes = ((kind.resource, space) for kind, space in self.scopes)
+        refused = {str(scope[0]): self._refused[scope] for scope in scopes if scope in self._refused}
+        if refused:
+            why = next(iter(refused.values()))
+            log.warning("%s: cannot read %s (%s): going on without", self._cluster.name, ", ".join(refused), why)
+
+    async def _tell_empty(self, space: str) -> None:
+        if space not in self._seen and await self._cluster.has_namespace(space) is False:
+            log.warning("%s: there is no namespace %s yet; waiting for it", self._cluster.name, space)
 
     async def wait(self, seconds: float) -> None:
         """Until something changed, at most so long. A kind that cannot be followed any more ends it all."""
@@ -98,6 +125,7 @@ class Watching:
     def put(self, resource: Resource, subject: Object, at: datetime) -> None:
         for target in self._targets:
             target.put(resource, subject, at)
+        self._seen.add(subject.namespace)
         self._woken.set()
 
     def remove(self, resource: Resource, namespace: str | None, name: str, at: datetime) -> None:
@@ -107,11 +135,15 @@ class Watching:
 
     def synced(self, resource: Resource, namespace: str | None, at: datetime) -> None:
         self._read.add((resource, namespace))
+        self._refused.pop((resource, namespace), None)
         for target in self._targets:
             target.synced(resource, namespace, at)
         self._woken.set()
 
     def refused(self, resource: Resource, namespace: str | None, reason: str, at: datetime) -> None:
+        if self._settled and (resource, namespace) not in self._refused:
+            where = f"{resource} in {namespace}" if namespace else str(resource)
+            log.warning("%s: cannot read %s any more (%s)", self._cluster.name, where, reason)
         self._refused[resource, namespace] = reason
         for target in self._targets:
             target.refused(resource, namespace, reason, at)
@@ -121,7 +153,12 @@ class Watching:
         def on_synced() -> None:
             self.listed.add((kind, space))
 
+        def on_trouble(reason: str) -> None:
+            self._troubled[kind.resource, space] = reason
+            self._woken.set()
+
+        scope = (self._cluster, kind.resource, kind, space)
         try:
-            await follow(self._cluster, kind.resource, kind, space, self, on_synced=on_synced, on_raw=self._on_raw)
+            await follow(*scope, self, on_synced=on_synced, on_trouble=on_trouble, on_raw=self._on_raw)
         finally:
             self._woken.set()

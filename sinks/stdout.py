@@ -1,8 +1,11 @@
 """Prints each finding: as one line of JSON, unless told otherwise."""
 
 import asyncio
-import os
+import select
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import BinaryIO
 
 from kubewhy.records import Finding, encode
@@ -14,7 +17,7 @@ def render(finding: Finding) -> bytes:
 
 
 class StdoutSink:
-    """Writes to one stream. Once nobody reads it any more, `on_closed` is called and the rest goes nowhere."""
+    """Writes to one unbuffered stream. Once nobody reads it, `on_closed` is called and the rest goes nowhere."""
 
     def __init__(
         self,
@@ -32,19 +35,42 @@ class StdoutSink:
         if self._closed:
             return
         try:
-            await asyncio.to_thread(self._write, b"".join(map(self._render, findings)))
+            await _apart(partial(self._write, b"".join(map(self._render, findings))))
         except BrokenPipeError:
             self._closed = True
-            self._drain()
             self._on_closed()
 
     def _write(self, lines: bytes) -> None:
-        self._out.write(lines)
-        self._out.flush()
+        rest = memoryview(lines)
+        while rest:
+            written = self._out.write(rest)
+            if written is None:  # whoever shares the stream with us has made it non-blocking
+                select.select([], [self._out], [])
+            else:
+                rest = rest[written:]
 
-    def _drain(self) -> None:
-        # What is still buffered would raise again when the interpreter flushes at its end:
-        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._out.fileno())
-        os.close(nowhere)
+
+async def _apart(work: Callable[[], None]) -> None:
+    """Like asyncio.to_thread, but the process can end meanwhile: a reader that has stopped may never go on."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: OSError | None) -> None:
+        if done.cancelled():
+            return
+        if error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    def run() -> None:
+        error = None
+        try:
+            work()
+        except OSError as caught:
+            error = caught
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    await done

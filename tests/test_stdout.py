@@ -25,7 +25,7 @@ async def test_a_closed_pipe_ends_quietly_and_says_so_once() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     closed: list[bool] = []
-    with os.fdopen(writer, "wb") as out:
+    with os.fdopen(writer, "wb", buffering=0) as out:
         sink = StdoutSink(out, lambda: closed.append(True))
         await sink.send(findings().findings)
         await sink.send(findings().findings)

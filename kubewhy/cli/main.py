@@ -1,6 +1,7 @@
 """The console script: finds the command, and turns every way it can end into an exit status and one clear line."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ COMMANDS = {
 }
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+# What writing to a file, a pipe or a terminal fails with. All other input and output is looked after where it happens.
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EAGAIN}
 
 
 class Commands(click.Group):
@@ -73,19 +77,26 @@ def cli() -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Runs one command and exits. A command that returns a number exits with it."""
     try:
+        _open_streams()
         status = _run(args)
         # What is still buffered fails here, where it can be caught, not while the interpreter shuts down.
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         status = INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        _complain(error)
         status = error.exit_code
     except ConfigError as error:
         click.echo(f"kubewhy: {one_line(str(error))}", err=True)
         status = 1
     except OSError as error:
-        status = _closed_pipe() if error.errno == errno.EPIPE else _bug(error)
+        if error.errno == errno.EPIPE:
+            status = _nobody_reads()  # as in `kubewhy rules | head`
+        elif error.errno in _UNWRITABLE:
+            click.echo(f"kubewhy: cannot write to standard output ({error.strerror}): the rest is lost", err=True)
+            status = _nobody_reads()
+        else:
+            status = _bug(error)
     except Exception as error:  # noqa: BLE001 - the last resort: one line in place of a traceback
         status = _bug(error)
     sys.exit(status)
@@ -96,8 +107,31 @@ def _run(args: Sequence[str] | None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _closed_pipe() -> int:
-    """Nobody reads on, as in `kubewhy rules | head`: nothing is left to be said, or to be flushed at exit."""
+def _open_streams() -> None:
+    """Python has None in place of a stream that was closed from the start."""
+    for name, mode in (("stdin", "r"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as we live
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed: nothing could be told; send it to /dev/null if that is meant")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the terminal's encoding does not know is written out.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _complain(error: click.ClickException) -> None:
+    """One line, unless it is the help that one gets who gives no command."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        error.show()
+        return
+    said = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    more = f" (see {context.command_path} --help)" if context else ""
+    click.echo(f"kubewhy: {one_line(said[:1].lower() + said[1:])}{more}", err=True)
+
+
+def _nobody_reads() -> int:
+    """What is still buffered would fail once more when the interpreter flushes at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 

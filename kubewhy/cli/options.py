@@ -1,5 +1,6 @@
 """Options that several commands share, and the checks of what is given to them."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -9,9 +10,32 @@ import click
 
 from kubewhy.cli.logs import verbose
 from kubewhy.kube.meta import LabelSelector, Requirement, Resource
-from kubewhy.spelling import hint
+from kubewhy.spelling import hint, is_namespace
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class FilePath(click.Path):
+    """A path that is not empty: a variable without a value must not become the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Seconds(click.FloatRange):
+    """A time that ends."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return seconds
+
 
 # kubectl's, of the kinds that are judged (`kubectl api-resources`).
 SHORT_NAMES = {
@@ -26,19 +50,19 @@ SHORT_NAMES = {
     "StatefulSet": "sts",
 }
 
-# RFC 1123 label, as the API asks of namespaces.
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
 
 def cluster_options(function: Function) -> Function:
     """Adds `--kubeconfig` (kubeconfig: Path | None), `--context` (context: str | None) and `-v`."""
     function = verbose(function)  # type: ignore[assignment]
     function = click.option(
-        "--context", metavar="NAME", help="The kubeconfig's context to use.  [default: its current one]"
+        "--context",
+        metavar="NAME",
+        callback=_not_empty,
+        help="The kubeconfig's context to use.  [default: its current one]",
     )(function)
     return click.option(
         "--kubeconfig",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         metavar="FILE",
         help="The kubeconfig to use.  [default: $KUBECONFIG, else ~/.kube/config, else the pod's service account]",
     )(function)
@@ -69,7 +93,7 @@ def from_option(function: Function) -> Function:
     return click.option(
         "--from",
         "recording",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         metavar="FILE",
         help="Read a recording made by `kubewhy record` in place of a cluster.",
     )(function)
@@ -99,6 +123,12 @@ def selector_option(function: Function) -> Function:
     )(function)
 
 
+def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value == "":
+        raise click.BadParameter("the name is empty")
+    return value
+
+
 def _not_both(other: str, check: Callable[[Any], Any] = lambda value: value) -> Callable[..., Any]:
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
         if value and context.params.get(other):
@@ -111,14 +141,14 @@ def _not_both(other: str, check: Callable[[Any], Any] = lambda value: value) -> 
 def check_namespaces(names: Sequence[str]) -> tuple[str, ...]:
     """The names, each once. Raises BadParameter for what no namespace can be called."""
     for name in names:
-        if not _NAMESPACE.fullmatch(name):
+        if not is_namespace(name):
             raise click.BadParameter(f"{name!r} is no name of a namespace: a-z, 0-9 and -, at most 63 of them")
     return tuple(dict.fromkeys(names))
 
 
 def kinds(values: Iterable[str], known: Iterable[Resource] | None = None) -> tuple[str, ...]:
     """The kinds meant by `pod`, `Pods`, `po` or `pod,deploy`, each once; `known` defaults to those that are judged."""
-    known = judged() if known is None else known
+    known = judged() if known is None else tuple(known)
     names: dict[str, str] = {}
     for resource in known:
         names |= dict.fromkeys((resource.kind.lower(), resource.plural), resource.kind)
@@ -130,7 +160,9 @@ def kinds(values: Iterable[str], known: Iterable[Resource] | None = None) -> tup
         kind = names.get(word.lower()) or names.get(word.lower().partition(".")[0])
         if kind is None:
             every = ", ".join(sorted(dict.fromkeys(names.values())))
-            raise click.BadParameter(f"unknown kind {word!r}{hint(word, names)} (known: {every})")
+            # A short name is near to almost everything.
+            near = hint(word, (resource.kind.lower() for resource in known)) or hint(word, names)
+            raise click.BadParameter(f"unknown kind {word!r}{near} (known: {every})")
         found[kind] = None
     return tuple(found)
 

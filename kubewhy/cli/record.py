@@ -11,7 +11,8 @@ from collectors.recorded import SCHEMA, Header, Recorder
 from collectors.store import kinds_read
 from collectors.watching import Watching
 from kubewhy import __version__
-from kubewhy.cli.options import cluster_options, scope_options
+from kubewhy.cli.logs import one_line
+from kubewhy.cli.options import FilePath, Seconds, cluster_options, scope_options
 from kubewhy.cli.run import until_stopped
 
 
@@ -21,13 +22,13 @@ from kubewhy.cli.run import until_stopped
 @click.option(
     "--for",
     "seconds",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     metavar="SECONDS",
     help="End so long after everything has been listed; 0 records one state.  [default: until Ctrl-C]",
 )
 @click.option("--raw", is_flag=True, help="Keep whole objects, with all that is in them, in place of declared fields.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it is there.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 def command(
     kubeconfig: Path | None,
     context: str | None,
@@ -87,9 +88,9 @@ async def _record(
             loop = asyncio.get_running_loop()
             try:
                 await watching.settle()
-                where = f"{cluster.name} ({cluster.server})"
                 ending = "Ctrl-C ends it" if seconds is None else f"for {seconds:g} s"
-                click.echo(f"recording {where} to {file}; {ending}", err=True)
+                told = f"recording {cluster.name} ({cluster.server}) to {file}; {ending}"
+                click.echo(one_line(told), err=True)
                 ends = None if seconds is None else loop.time() + seconds
                 while ends is None or loop.time() < ends:
                     await watching.wait(1.0 if ends is None else min(1.0, ends - loop.time()))

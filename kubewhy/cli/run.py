@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from rich.console import Console
 from analyzers import enabled
 from collectors.credentials import connect
 from collectors.live import LiveCollector
-from kubewhy.cli.options import cluster_options, from_option, kind_option, scope_options
+from kubewhy.cli.logs import one_line
+from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
 from kubewhy.cli.told import renderer
 from kubewhy.contracts import Sink
 from kubewhy.runtime.embedded import replay, watch
 from sinks.stdout import StdoutSink, render
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command("run")
@@ -29,7 +33,7 @@ from sinks.stdout import StdoutSink, render
 @click.option("--no-hold", is_flag=True, help="Tell also at once what has not lasted long enough yet to count.")
 @click.option(
     "--until-idle",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="End when nothing has changed and nothing was found for so long.  [default: stay until stopped]",
 )
@@ -64,17 +68,18 @@ def command(
 
     async def follow(sink: Sink) -> None:
         if recording:
-            await replay(recording, analyzers, sink, no_hold=no_hold)
+            await replay(recording, analyzers, sink, namespaces, no_hold=no_hold)
             return
         async with await connect(str(kubeconfig) if kubeconfig else None, context) as cluster:
             if text:
-                click.echo(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it", err=True)
+                click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
             collector = LiveCollector(cluster, analyzers, namespaces, all_namespaces=all_namespaces)
             await watch(collector, analyzers, sink, cluster.now, until_idle=until_idle, no_hold=no_hold)
 
     async def main() -> bool:
         closed = asyncio.Event()
-        sink = StdoutSink(sys.stdout.buffer, closed.set, renderer(Console()) if text else render)
+        out = FileIO(sys.stdout.fileno(), "w", closefd=False)
+        sink = StdoutSink(out, closed.set, renderer(Console()) if text else render)
         await until_stopped(follow(sink), closed)
         return closed.is_set()
 
@@ -87,8 +92,15 @@ async def until_stopped(work: Coroutine[Any, Any, None], closed: asyncio.Event |
     stop = closed or asyncio.Event()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+
+    def on_signal(*_: object) -> None:
+        # Once is enough: another one, while all is being closed, must not turn a clean end into a death.
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+        loop.call_soon_threadsafe(stopped.set)
+
+    for number in STOPPING:
+        signal.signal(number, on_signal)
     tasks = [asyncio.create_task(work), asyncio.create_task(stop.wait()), asyncio.create_task(stopped.wait())]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

@@ -59,14 +59,14 @@ async def watch(
     pipeline = Pipeline(analyzers, no_hold=no_hold)
     loop = asyncio.get_running_loop()
     async with aclosing(_with_ticks(collector)) as records:
-        last = loop.time()
+        last: float | None = None  # until the collector speaks, it is not idle but still listing
         async for record in records:
             findings = pipeline.feed(record, clock())
             if findings:
                 await sink.send(findings)
-            if findings or isinstance(record, Evidence):
+            if findings or isinstance(record, Evidence) or (last is None and not isinstance(record, Tick)):
                 last = loop.time()
-            if until_idle is not None and loop.time() - last >= until_idle:
+            if until_idle is not None and last is not None and loop.time() - last >= until_idle:
                 return
 
 
@@ -99,8 +99,15 @@ async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
         await asyncio.gather(collecting, ticking, return_exceptions=True)
 
 
-async def replay(path: Path, analyzers: Sequence[Analyzer[Any]], sink: Sink, *, no_hold: bool = False) -> None:
-    """Runs a recording through the pipeline in its own time, as fast as it goes."""
+async def replay(
+    path: Path,
+    analyzers: Sequence[Analyzer[Any]],
+    sink: Sink,
+    namespaces: tuple[str, ...] = (),
+    *,
+    no_hold: bool = False,
+) -> None:
+    """Runs a recording, or those namespaces of it, through the pipeline in its own time, as fast as it goes."""
     recording = recorded.read(path)
     touched: dict[Key, None] = {}
     store = Store(analyzers, lambda key: touched.setdefault(key))
@@ -117,6 +124,8 @@ async def replay(path: Path, analyzers: Sequence[Analyzer[Any]], sink: Sink, *, 
     async def send(now: datetime) -> None:
         nonlocal seq
         for key in list(touched):
+            if namespaces and key.namespace not in (None, *namespaces):
+                continue
             seq += 1
             evidence = gather(store, key, cluster=head.cluster, version=Version(1, seq), server=head.server)
             told = content_hash(evidence)

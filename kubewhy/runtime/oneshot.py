@@ -9,6 +9,7 @@ from typing import Any
 
 from analyzers.stage import AnalyzerStage
 from collectors import recorded
+from collectors.answers import is_forbidden, nothing_readable
 from collectors.gather import gather
 from collectors.requests import Cluster
 from collectors.store import Store, kinds_read
@@ -50,15 +51,18 @@ async def analyze(
     store = Store(analyzers)
     kinds = kinds_read(analyzers)
     skipped = await read_once(cluster, kinds, namespaces, store)
-    if _nothing_read(skipped, kinds, namespaces) and not namespaces and not all_namespaces:
+    why = _nothing_read(skipped, kinds, namespaces)
+    if why and is_forbidden(why) and not namespaces and not all_namespaces:
         log.warning("listing all namespaces is forbidden: reading namespace %s only", cluster.namespace)
         namespaces = (cluster.namespace,)
         skipped = await read_once(cluster, kinds, namespaces, store)
-    if _nothing_read(skipped, kinds, namespaces):
-        raise ConfigError(
-            f"{cluster.name}: may read nothing ({skipped[0].reason}): grant what `kubewhy rbac` prints, "
-            "or name a namespace with -n"
-        )
+        why = _nothing_read(skipped, kinds, namespaces)
+    if why:
+        raise nothing_readable(cluster.name, why)
+    for space in _empty(store, kinds, namespaces):
+        if await cluster.has_namespace(space) is False:
+            raise ConfigError(f"there is no namespace {space} in {cluster.name}: check -n and the context")
+        log.warning("there is nothing in namespace %s that could be judged", space)
     cluster_id, server = await cluster.identify(), await cluster.server_version()
     count, reports = _judge(store, analyzers, cluster_id, server, selector)
     return Analysis(cluster_id, cluster.name, cluster.now(), count, reports, store.refusals(), namespaces)
@@ -78,6 +82,8 @@ def analyze_recording(
     for at in recorded.replay(recording, store):
         now = at
     head = recording.header
+    for space in _empty(store, kinds_read(analyzers), namespaces):
+        log.warning("the recording holds nothing of namespace %s", space)
     count, reports = _judge(store, analyzers, head.cluster, head.server, selector, namespaces)
     return Analysis(head.cluster, head.name, now, count, reports, store.refusals(), namespaces)
 
@@ -114,8 +120,14 @@ def _chosen(
             yield key
 
 
-def _nothing_read(skipped: Sequence[Skipped], kinds: Sequence[type[Object]], namespaces: tuple[str, ...]) -> bool:
-    """Whether every namespaced kind was refused everywhere: nodes alone make no analysis."""
+def _nothing_read(skipped: Sequence[Skipped], kinds: Sequence[type[Object]], namespaces: tuple[str, ...]) -> str:
+    """Why every namespaced kind was refused everywhere, where that is so: nodes alone make no analysis."""
     wanted = {(kind.resource, space) for kind in kinds if kind.resource.namespaced for space in namespaces or (None,)}
-    refused = {(each.resource, each.namespace) for each in skipped}
-    return bool(wanted) and wanted <= refused
+    refused = {(each.resource, each.namespace): each.reason for each in skipped}
+    return next(refused[each] for each in wanted) if wanted and wanted <= refused.keys() else ""
+
+
+def _empty(store: Store, kinds: Sequence[type[Object]], namespaces: tuple[str, ...]) -> list[str]:
+    """Which of these namespaces hold nothing that was read."""
+    full = {key.namespace for kind in kinds for key in store.keys(kind.resource.kind)}
+    return [space for space in namespaces if space not in full]
