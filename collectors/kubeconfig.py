@@ -167,9 +167,7 @@ def choose(files: list[Path], wanted: str | None) -> Chosen:
     user, user_folder = users.get(context.user, (UserEntry(), cluster_folder))
     _check_server(context.cluster, cluster.server, where)
     if context.namespace and not is_namespace(context.namespace):
-        raise ConfigError(
-            f"context {name} in {where} has the namespace {context.namespace!r}, which cannot be: mend it"
-        )
+        raise ConfigError(f"context {name} in {where} has the namespace {context.namespace!r}, which none can be")
     return Chosen(name, context.namespace or "default", cluster, cluster_folder, user, user_folder)
 
 

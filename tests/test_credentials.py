@@ -80,7 +80,7 @@ async def test_no_kubeconfig_and_no_cluster(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("a: [\n  token: " + SECRET, "is no valid YAML at line"),
-        ("- a list\n", "is not as it should be: Expected `object`, got `array`"),
+        ("- a list\n", "is not as it should be (Expected `object`, got `array`)"),
         (f"just text {SECRET}", "Expected `object`, got `str`"),
         (document(clusters={"name": "c"}), "Expected `array`, got `object` - at `$.clusters`"),
         (document(users=[{"name": "u", "user": {"token": 5}}]), "Expected `str`, got `int` - at `$.users["),
