@@ -1,7 +1,6 @@
 """The one thing to say about a container: why it waits, how it ended, or why it is not ready."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import msgspec
 
@@ -17,8 +16,7 @@ from analyzers.containers import (
 )
 from analyzers.crashes import ENDED_FADES, FADES, crashed, exited, hook_failed, never_ran, out_of_memory, start_refused
 from analyzers.messages import missing_config, pull_reason, pull_secrets, start_reason
-from kubewhy.contracts import seconds
-from kubewhy.kube.core import Probe
+from analyzers.readiness import allowance
 from kubewhy.kube.meta import condition
 from kubewhy.records import Failure, Ref
 
@@ -35,8 +33,6 @@ PULL_WORDS = {
     "ImageInspectError": ("inspect", "the container runtime cannot inspect it"),
     "SignatureValidationFailed": ("signature", "its signature is not valid"),
 }
-# A threshold of billions stands for a probe that never gives up.
-_FOR_EVER = timedelta(days=366).total_seconds()
 HOOKS = {"PreCreateHookError", "PreStartHookError", "PostStartHookError"}
 
 
@@ -138,18 +134,10 @@ def _not_ready(view: View) -> Failure | None:
     since = max(filter(None, (began, turned)), default=None)
     probe, kind = (view.spec.startup_probe, "Startup") if view.blocked else (view.spec.readiness_probe, "Readiness")
     # Nothing says when the startup probe was done with it, so it may have taken all its time.
-    allowed = _allowance(probe) if view.blocked else _allowance(view.spec.startup_probe) + _allowance(probe)
+    allowed = allowance(probe) if view.blocked else allowance(view.spec.startup_probe) + allowance(probe)
     hold = max(NOT_READY.hold, began + allowed - since if since and began else allowed)
     told = view.probe_failure(kind) or view.probe_failure("Readiness", "Liveness", "Startup")
     words = f"runs, but is not ready: {told or f'its {kind.lower()} probe does not pass'}"
     if probe is None and not told:
         words = "runs, but is not ready"
     return view.failure(NOT_READY, words, since=since, reason=kind.lower(), hold=hold)
-
-
-def _allowance(probe: Probe | None) -> timedelta:
-    """How long after its start a container may fail this probe by its own declaration."""
-    if probe is None:
-        return timedelta(0)
-    allowed = probe.initial_delay_seconds + probe.period_seconds * probe.failure_threshold
-    return seconds(min(allowed, _FOR_EVER))

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
+from analyzers.deletion import stuck, stuck_rule
+from analyzers.readiness import START, overdue, start_of
 from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
-from kubewhy.kube.apps import Deployment
+from kubewhy.kube.apps import Deployment, DeploymentSpec
 from kubewhy.kube.core import PodState
 from kubewhy.kube.meta import Condition, condition
 from kubewhy.records import Failure, Ref, Related, Severity
@@ -25,6 +28,7 @@ SHORT = Rule(
     Severity.WARNING,
     "Fewer replicas are ready than wanted",
     hold=minutes(3),
+    normal_at_first=True,
     docs="https://kubernetes.io/docs/tasks/debug/debug-application/",
     symptom=True,
 )
@@ -48,22 +52,28 @@ STALE = Rule(
     Severity.WARNING,
     "The deployment controller has not seen the newest change",
     hold=minutes(3),
+    normal_at_first=True,
     docs=_DOCS + "#deployment-status",
 )
 
+DELETION_STUCK = stuck_rule("deployment")
+
 # The API's way to say "no deadline" (HasProgressDeadline in the deployment controller).
 _NO_DEADLINE = 2**31 - 1
-_USUAL_DEADLINE = timedelta(seconds=600)
 
 
 def find(deployment: Deployment, related: Related) -> Iterator[Failure]:
     """What is wrong with one deployment."""
     spec, status = deployment.spec, deployment.status
     if deployment.deleting:
+        yield from stuck(DELETION_STUCK, deployment)
         return
     if status.observed_generation < deployment.metadata.generation:
-        # All else in the status is about an older wish. Nothing tells when the change was made.
-        yield STALE.failure("the deployment controller has not acted on the newest change of its spec")
+        # All else in the status is about an older wish.
+        yield STALE.failure(
+            "the deployment controller has not acted on the newest change of its spec",
+            since=deployment.metadata.written,
+        )
         return
     if spec.replicas < 1:
         return
@@ -71,32 +81,36 @@ def find(deployment: Deployment, related: Related) -> Iterator[Failure]:
     if refused:
         yield refused  # too few replicas and a rollout that stands still would only repeat this
         return
-    if spec.paused:
-        return
 
     progressing = condition(status.conditions, "Progressing")
-    stuck = progressing is not None and progressing.status == "False"
-    if progressing and stuck:
+    stands = progressing is not None and progressing.status == "False" and not spec.paused
+    if progressing and stands:
         told = progressing.message or progressing.reason
         yield STUCK.failure(
             f"the rollout has not finished within {spec.progress_deadline_seconds} seconds: {told}",
             since=progressing.last_transition_time,
             reason=progressing.reason,
         )
-    # A rollout within its deadline is no failure; past it, the controller turns Progressing to False.
-    rolling = progressing is not None and not stuck and progressing.reason != "NewReplicaSetAvailable"
-    if rolling and spec.progress_deadline_seconds < _NO_DEADLINE:
-        return
-    short = _short(deployment, related, stuck)
+    short = _short(deployment, related, stands)
     if not short:
         return
-    rule, message, since = short
-    if rolling and progressing:
+    rule, message, since, hold = short
+    if spec.paused and (rule is SHORT or not status.replicas):
+        return  # in the middle of a rollout, or before its first one
+    if progressing and progressing.status == "True" and progressing.reason != "NewReplicaSetAvailable":
+        # A rollout within its deadline is no failure. Past it the controller turns Progressing to False, if it can.
         updated = progressing.last_update_time or progressing.last_transition_time
         if updated is None or since is None:
             return
-        since = max(since, updated + _USUAL_DEADLINE)
-    yield rule.failure(message, since=since, cause=_lost_node(related))
+        since, hold = max(since, updated + _deadline(spec)), rule.hold
+    yield rule.failure(message, since=since, cause=_lost_node(related), hold=hold)
+
+
+def _deadline(spec: DeploymentSpec) -> timedelta:
+    """How long a rollout may stand still; one that may for ever is given the usual time."""
+    if spec.progress_deadline_seconds >= _NO_DEADLINE:
+        return START
+    return timedelta(seconds=spec.progress_deadline_seconds)
 
 
 def _refused(deployment: Deployment) -> Failure | None:
@@ -110,16 +124,27 @@ def _refused(deployment: Deployment) -> Failure | None:
         return None
     refusal = parse(told.message, deployment.namespace)
     status, wanted = deployment.status, deployment.spec.replicas
-    what = "replica set" if told is progressing else "pods"
+    what = "replica set cannot be created" if told is progressing else "pods cannot be created"
+    severity = None
+    if told.reason == "FailedDelete":
+        what, severity = "pods cannot be deleted", Severity.WARNING
     return REFUSED.failure(
-        f"{what} cannot be created ({status.ready_replicas} of {wanted} replicas are ready): {refusal.text}",
+        f"{what} ({status.ready_replicas} of {wanted} replicas are ready): {refusal.text}",
         since=told.last_transition_time,
         cause=refusal.cause,
         reason=refusal.reason,
+        severity=severity,
     )
 
 
-def _short(deployment: Deployment, related: Related, stuck: bool) -> tuple[Rule, str, datetime | None] | None:
+class _Short(NamedTuple):
+    rule: Rule
+    message: str
+    since: datetime | None
+    hold: timedelta
+
+
+def _short(deployment: Deployment, related: Related, stands: bool) -> _Short | None:
     status, wanted = deployment.status, deployment.spec.replicas
     pods = [pod for pod in related.all(PodState) if pod.is_active]
     # Watches are not ordered against each other: where the pods are ahead of the status, they are right.
@@ -128,21 +153,22 @@ def _short(deployment: Deployment, related: Related, stuck: bool) -> tuple[Rule,
         return None
     onsets = sorted(pod.unready_since for pod in pods if not pod.is_ready and pod.unready_since)
     if ready == 0 and status.available_replicas == 0:
-        since = onsets[-1] if onsets else _last_change(deployment)
-        return UNAVAILABLE, f"none of {wanted} replicas is available", since
-    if stuck:
-        return None  # the rollout that is stuck explains it
-    # The one that has been down longest: what comes and goes in turn, as in a drain, never gets old.
-    since = onsets[0] if onsets else _last_change(deployment)
-    return SHORT, f"{ready} of {wanted} replicas are ready", since
+        since = onsets[-1] if onsets else _last_change(deployment, pods)
+        return _Short(UNAVAILABLE, f"none of {wanted} replicas is available", since, UNAVAILABLE.hold)
+    if stands:
+        return None  # the rollout that stands still explains it
+    since, hold = overdue(pods, SHORT.hold, start_of(deployment.spec.template.spec, _deadline(deployment.spec)))
+    return _Short(SHORT, f"{ready} of {wanted} replicas are ready", since or _last_change(deployment, pods), hold)
 
 
-def _last_change(deployment: Deployment) -> datetime | None:
-    """The best onset where no pod tells one."""
+def _last_change(deployment: Deployment, pods: list[PodState]) -> datetime | None:
+    """The best onset where no unready pod tells one: while pods are still being made, it moves with the newest."""
     available = condition(deployment.status.conditions, "Available")
+    times = [pod.changed for pod in pods]
     if available and available.status == "False" and available.last_transition_time:
-        return available.last_transition_time
-    times = [each.last_update_time or each.last_transition_time for each in deployment.status.conditions]
+        times.append(available.last_transition_time)
+    else:
+        times += [each.last_update_time or each.last_transition_time for each in deployment.status.conditions]
     return max((time for time in times if time), default=deployment.created)
 
 
@@ -155,6 +181,6 @@ def _lost_node(related: Related) -> Ref | None:
 ANALYZER = Analyzer(
     reads=Deployment,
     needs=(Need.owned(PodState),),
-    rules=(UNAVAILABLE, SHORT, STUCK, REFUSED, STALE),
+    rules=(UNAVAILABLE, SHORT, STUCK, REFUSED, STALE, DELETION_STUCK),
     find=find,
 )

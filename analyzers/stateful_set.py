@@ -1,9 +1,11 @@
 """Stateful sets that lack ready pods, and what holds them up: claims, refusals, their Service, an old revision."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from analyzers.deletion import stuck, stuck_rule
+from analyzers.readiness import overdue, start_of
 from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.apps import ClaimTemplate, StatefulSet
@@ -19,6 +21,7 @@ SHORT = Rule(
     Severity.WARNING,
     "Fewer replicas are ready than wanted",
     hold=minutes(3),
+    normal_at_first=True,
     docs="https://kubernetes.io/docs/tasks/debug/debug-application/debug-statefulset/",
     symptom=True,
 )
@@ -34,6 +37,7 @@ STUCK = Rule(
     Severity.WARNING,
     "The update waits for a pod that it will not replace",
     hold=minutes(3),
+    normal_at_first=True,
     docs=_DOCS + "#forced-rollback",
 )
 NO_SERVICE = Rule(
@@ -64,6 +68,7 @@ NO_DEFAULT = Rule(
     hold=minutes(2),
     docs="https://kubernetes.io/docs/concepts/storage/storage-classes/#default-storageclass",
 )
+DELETION_STUCK = stuck_rule("statefulset")
 
 
 class Place(NamedTuple):
@@ -86,7 +91,10 @@ class Place(NamedTuple):
 def find(stateful_set: StatefulSet, related: Related) -> Iterator[Failure]:
     """What is wrong with one stateful set."""
     status = stateful_set.status
-    if stateful_set.deleting or status.observed_generation < stateful_set.metadata.generation:
+    if stateful_set.deleting:
+        yield from stuck(DELETION_STUCK, stateful_set)
+        return
+    if status.observed_generation < stateful_set.metadata.generation:
         return
     if stateful_set.spec.replicas < 1:
         return
@@ -151,9 +159,7 @@ def _short(stateful_set: StatefulSet, related: Related, waiting: list[Place]) ->
     spec, status, lowest = stateful_set.spec, stateful_set.status, waiting[0]
     ready = status.ready_replicas
     counted = f"{ready} of {spec.replicas} replicas are ready"
-    # The one that has been down longest: what comes and goes in turn, as in an update, never gets old.
-    since = min((place.since for place in waiting if place.since), default=None)
-
+    since, hold = _overdue(stateful_set, waiting)
     if lowest.pod is None:
         refused = _refused(stateful_set, related, counted)
         if refused:
@@ -178,7 +184,17 @@ def _short(stateful_set: StatefulSet, related: Related, waiting: list[Place]) ->
         since=since,
         cause=Ref("Node", lost) if lost else claim,
         severity=None if ready else Severity.CRITICAL,
+        hold=hold,
     )
+
+
+def _overdue(stateful_set: StatefulSet, waiting: list[Place]) -> tuple[datetime | None, timedelta]:
+    """As for any workload, but a pod being deleted is late from when it should have gone."""
+    pods = [place.pod for place in waiting if place.pod and not place.pod.deleting]
+    times = [overdue(pods, SHORT.hold, start_of(stateful_set.spec.template.spec))]
+    times += [(place.pod.deleting, SHORT.hold) for place in waiting if place.pod and place.pod.deleting]
+    known = [(since, hold) for since, hold in times if since]
+    return min(known, key=lambda each: each[0] + each[1], default=(None, SHORT.hold))
 
 
 def _refused(stateful_set: StatefulSet, related: Related, counted: str) -> Failure | None:
@@ -268,6 +284,6 @@ ANALYZER = Analyzer(
         Need.named(PersistentVolumeClaim, _claim_names),
         Need.events("FailedCreate"),
     ),
-    rules=(SHORT, REFUSED, STUCK, NO_SERVICE, NOT_HEADLESS, NO_CLASS, NO_DEFAULT),
+    rules=(SHORT, REFUSED, STUCK, NO_SERVICE, NOT_HEADLESS, NO_CLASS, NO_DEFAULT, DELETION_STUCK),
     find=find,
 )

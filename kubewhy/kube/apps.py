@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from kubewhy.kube.core import ClaimSpec, PodSpec
-from kubewhy.kube.meta import Condition, LabelSelector, Object, ObjectMeta, Part, Resource
+from kubewhy.kube.meta import Condition, LabelSelector, Object, ObjectMeta, Part, Resource, WrittenMeta
 
 
 class PodTemplate(Part, frozen=True):
@@ -31,6 +31,7 @@ class DeploymentStatus(Part, frozen=True):
 class Deployment(Object, frozen=True):
     resource: ClassVar[Resource] = Resource("Deployment", "deployments", group="apps")
 
+    metadata: WrittenMeta = WrittenMeta()
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()
 

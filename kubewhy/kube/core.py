@@ -1,7 +1,7 @@
 """core/v1: pods, nodes, services, claims, volumes and events."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from msgspec import field
@@ -160,6 +160,10 @@ class PodStateStatus(Part, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
+# A kubelet has said something of a new pod by then.
+FIRST_WORD = timedelta(seconds=30)
+
+
 class PodState(Object, frozen=True):
     """A view of a pod: where it is and whether it is ready, for those that only count pods."""
 
@@ -191,10 +195,15 @@ class PodState(Object, frozen=True):
         return max(filter(None, (self.created, ready.last_transition_time if ready else None)), default=None)
 
     @property
-    def unplaced(self) -> bool:
-        """Whether it waits for a node."""
+    def starting(self) -> bool:
+        """Whether it has never been ready: its Ready condition has not turned since it came to its node."""
+        ready = condition(self.status.conditions, "Ready")
+        if ready is None:
+            return self.status.phase == "Pending"
         scheduled = condition(self.status.conditions, "PodScheduled")
-        return not self.spec.node_name and scheduled is not None and scheduled.status == "False"
+        began = (scheduled.last_transition_time if scheduled else None) or self.created
+        turned = ready.last_transition_time
+        return ready.status != "True" and began is not None and (turned is None or turned - began <= FIRST_WORD)
 
     @property
     def lost_node(self) -> str:

@@ -71,6 +71,26 @@ class ObjectMeta(Part, frozen=True):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
+class ManagedFields(Part, frozen=True):
+    """When one manager last wrote the object, or one of its subresources; what it wrote stays in the cluster."""
+
+    subresource: str = ""
+    time: datetime | None = None
+
+
+class WrittenMeta(ObjectMeta, frozen=True):
+    """The metadata of a kind for which it matters when it was last written."""
+
+    managed_fields: tuple[ManagedFields, ...] = ()
+
+    @property
+    def written(self) -> datetime | None:
+        """When anything but its status was last written, as far as the managers tell."""
+        return max(
+            (each.time for each in self.managed_fields if each.time and each.subresource != "status"), default=None
+        )
+
+
 class Object(Part, frozen=True):
     """A typed object of one kind. A class with fewer fields and the same `resource` is a view of that kind."""
 

@@ -1,0 +1,25 @@
+"""Objects that are deleted and do not go, for somebody must still do what their finalizers stand for."""
+
+from collections.abc import Iterator
+
+from kubewhy.contracts import Rule, minutes
+from kubewhy.kube.meta import Object
+from kubewhy.records import Failure, Severity
+
+
+def stuck_rule(prefix: str) -> Rule:
+    """The rule for one kind, by the prefix of its rules' ids."""
+    return Rule(
+        f"{prefix}-deletion-stuck",
+        Severity.WARNING,
+        "It is deleted but does not go",
+        hold=minutes(10),
+        docs="https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/",
+    )
+
+
+def stuck(rule: Rule, subject: Object) -> Iterator[Failure]:
+    """What to say of an object being deleted. Without finalizers it is as good as gone."""
+    if subject.deleting and subject.metadata.finalizers:
+        names = ", ".join(sorted(subject.metadata.finalizers))
+        yield rule.failure(f"it is to be deleted, but held by {names}", since=subject.deleting)
