@@ -58,6 +58,7 @@ INIT_STUCK = Rule(
     Severity.WARNING,
     "An init container does not end",
     hold=minutes(2),
+    normal_at_first=True,
     docs=DEBUG + "debug-init-containers/",
 )
 NOT_READY = Rule(

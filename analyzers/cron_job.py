@@ -22,6 +22,7 @@ MISSED = Rule(
     Severity.WARNING,
     "Runs that were due have not started",
     hold=minutes(3),
+    normal_at_first=True,
     docs=_DOCS + "#starting-deadline",
 )
 NEVER_SUCCEEDS = Rule(
@@ -36,6 +37,7 @@ OVERLAP = Rule(
     Severity.WARNING,
     "Runs take longer than the time between them",
     hold=minutes(10),
+    normal_at_first=True,
     docs=_DOCS + "#concurrency-policy",
 )
 INVALID = Rule(
@@ -50,6 +52,7 @@ SUSPENDED = Rule(
     Severity.INFO,
     "It has been suspended for long",
     hold=timedelta(days=7),
+    normal_at_first=True,
     docs=_DOCS + "#schedule-suspension",
 )
 

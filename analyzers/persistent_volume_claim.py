@@ -37,6 +37,7 @@ WAITING = Rule(
     Severity.WARNING,
     "The volume waits for a pod that no node takes",
     hold=minutes(2),
+    normal_at_first=True,
     docs=f"{DOCS}/storage-classes/#volume-binding-mode",
     symptom=True,
 )
@@ -65,6 +66,7 @@ RESIZE_STUCK = Rule(
     Severity.WARNING,
     "The volume's resize does not end",
     hold=minutes(10),
+    normal_at_first=True,
     docs=f"{DOCS}/persistent-volumes/#expanding-persistent-volumes-claims",
 )
 DELETION_STUCK = Rule(
@@ -72,6 +74,7 @@ DELETION_STUCK = Rule(
     Severity.WARNING,
     "The claim cannot be deleted",
     hold=minutes(10),
+    normal_at_first=True,
     docs=f"{DOCS}/persistent-volumes/#storage-object-in-use-protection",
 )
 

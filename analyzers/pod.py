@@ -37,6 +37,7 @@ GATED = Rule(
     Severity.INFO,
     "The pod has been held back from scheduling for long",
     hold=minutes(60),
+    normal_at_first=True,
     docs=CONCEPTS + "scheduling-eviction/pod-scheduling-readiness/",
 )
 READINESS_GATE = Rule(
@@ -44,6 +45,7 @@ READINESS_GATE = Rule(
     Severity.WARNING,
     "The pod's containers are ready, but a readiness gate is not",
     hold=minutes(3),
+    normal_at_first=True,
     docs=LIFECYCLE + "#pod-readiness-gate",
 )
 REJECTED = Rule(
@@ -51,6 +53,7 @@ REJECTED = Rule(
     Severity.WARNING,
     "The pod was refused or ended by its node",
     hold=minutes(3),
+    normal_at_first=True,
     docs=LIFECYCLE + "#pod-phase",
 )
 EVICTED = Rule(
@@ -58,6 +61,7 @@ EVICTED = Rule(
     Severity.WARNING,
     "The pod was evicted and not replaced",
     hold=minutes(3),
+    normal_at_first=True,
     docs=CONCEPTS + "scheduling-eviction/node-pressure-eviction/",
 )
 TERMINATING = Rule(
@@ -65,6 +69,7 @@ TERMINATING = Rule(
     Severity.WARNING,
     "The pod is deleted but does not go",
     hold=minutes(2),
+    normal_at_first=True,
     docs=LIFECYCLE + "#pod-termination",
 )
 NODE_LOST = Rule(

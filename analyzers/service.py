@@ -32,6 +32,7 @@ FEW_READY = Rule(
     Severity.WARNING,
     "Less than half of the pods behind the service are ready",
     hold=minutes(5),
+    normal_at_first=True,
     docs=f"{DOCS}/tasks/debug/debug-application/debug-service/#are-the-pods-working",
     symptom=True,
 )
@@ -47,6 +48,7 @@ NO_ADDRESS = Rule(
     Severity.WARNING,
     "The load balancer has no address",
     hold=minutes(5),
+    normal_at_first=True,
     docs=f"{DOCS}/concepts/services-networking/service/#loadbalancer",
 )
 

@@ -45,6 +45,7 @@ START_STUCK = Rule(
     Severity.WARNING,
     "The pod does not start, and nothing says why",
     hold=minutes(3),
+    normal_at_first=True,
     docs=DEBUG + "debug-pods/#my-pod-stays-waiting",
 )
 

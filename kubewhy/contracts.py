@@ -46,6 +46,7 @@ class Rule:
     hold: timedelta = timedelta(0)
     docs: str = ""
     symptom: bool = False  # only ever the echo of something else that fails
+    normal_at_first: bool = False  # for the time of its hold no sign of trouble: things start, roll out and end so
 
     def failure(
         self,

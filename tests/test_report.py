@@ -111,6 +111,13 @@ def test_what_is_pending_is_named_under_the_root_it_belongs_to() -> None:
     assert document["summary"]["failures"] == 1
 
 
+def test_what_merely_takes_its_time_is_not_pending() -> None:
+    starting = failure("pod-start-stuck", "its containers do not start", since=NOW, hold=600)
+    assert written(analysis(failing("Pod shop/new", starting)))["pending"] == []
+    (diagnosis,) = written(analysis(failing("Pod shop/new", starting)), no_hold=True)["diagnoses"]
+    assert diagnosis["name"] == "new"
+
+
 def test_an_unknown_onset_counts_from_the_creation() -> None:
     held = failure("r", "m", hold=60)
     assert report(analysis(failing("Pod x/old", held))).summary.failures == 1
