@@ -1,7 +1,7 @@
 """Watches one cluster and says how its objects are, as often as that changes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -42,7 +42,7 @@ class LiveCollector:
         self._watching = Watching(cluster, kinds, namespaces, [self.store], all_namespaces=all_namespaces)
         self._version = Version(term, 0)
 
-    async def evidence(self) -> AsyncIterator[Evidence | Inventory | Heartbeat]:
+    async def evidence(self) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
         """For ever. Asking for the next record says that the last one has arrived.
 
         Raises ConfigError when nothing may be read, and for what waiting cannot mend.
@@ -56,7 +56,7 @@ class LiveCollector:
         finally:
             await self._watching.close()
 
-    async def _send(self, identity: str, server: str) -> AsyncIterator[Evidence | Inventory | Heartbeat]:
+    async def _send(self, identity: str, server: str) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
         listed = self._watching.listed
         beat = inventory = self._loop.time()
         while True:

@@ -1,6 +1,6 @@
 """What a component must be. Components satisfy a contract; they do not inherit from one."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -17,9 +17,9 @@ Out = TypeVar("Out", covariant=True)
 
 
 class Collector(Protocol):
-    """Says how the objects of one cluster are, as often as that changes."""
+    """Says how the objects of one cluster are, as often as that changes. Closing what it gives closes its connections."""
 
-    def evidence(self) -> AsyncIterator[Evidence | Inventory | Heartbeat]: ...
+    def evidence(self) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]: ...
 
 
 class Stage(Protocol[In, Out]):

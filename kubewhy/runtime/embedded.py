@@ -76,8 +76,10 @@ async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
 
     async def collect() -> None:
         try:
-            async for record in collector.evidence():
-                await queue.put(record)
+            # Closed here and now, whatever it is at, or its connections would outlive us.
+            async with aclosing(collector.evidence()) as records:
+                async for record in records:
+                    await queue.put(record)
         finally:
             await queue.put(None)
 
@@ -114,7 +116,9 @@ async def replay(
     pipeline = Pipeline(analyzers, no_hold=no_hold)
     kinds = kinds_read(analyzers)
     head, sent = recording.header, dict[Key, int]()
-    seq, clock, settled = 0, None, False
+    seq, settled = 0, False
+    now: datetime | None = None
+    ticked: datetime | None = None
 
     async def tell(record: Record, now: datetime) -> None:
         findings = pipeline.feed(record, now)
@@ -136,13 +140,14 @@ async def replay(
 
     for at in recorded.replay(recording, store):
         # Each entry's time comes just before it: what it changes is sent when the next one comes.
-        clock = clock or at
+        now, ticked = now or at, ticked or at
         settled = settled or store.all_settled(kinds)
         if settled:
-            await send(clock)
-        while clock + TICK <= at:
-            clock += TICK
-            await tell(Tick(), clock)
-    if clock:
-        await send(clock)
-        await tell(Tick(), clock)
+            await send(now)
+        while ticked + TICK <= at:
+            ticked += TICK
+            await tell(Tick(), ticked)
+        now = max(now, at)
+    if now:
+        await send(now)
+        await tell(Tick(), now)

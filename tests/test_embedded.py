@@ -1,0 +1,302 @@
+"""The pipeline in one process: what comes in, what passes by time alone, how it ends, and recordings."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+import analyzers
+from collectors import recorded
+from collectors.recorded import SCHEMA, Header, Recorder
+from collectors.store import kinds_read
+from kubewhy import __version__
+from kubewhy.cli.report import judge
+from kubewhy.contracts import Analyzer, Rule, seconds
+from kubewhy.errors import ConfigError
+from kubewhy.kube.core import Pod
+from kubewhy.records import (
+    ABSENT,
+    Evidence,
+    Failure,
+    Finding,
+    Heartbeat,
+    Inventory,
+    Ref,
+    Related,
+    Severity,
+    Tick,
+    Version,
+    decode_object,
+    encode,
+)
+from kubewhy.runtime.embedded import Pipeline, Record, replay, watch
+from kubewhy.runtime.oneshot import analyze_recording
+from tests.hurry import hurried
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "broken-shop.kwrec"
+FAILED = Rule("pod-failed", Severity.CRITICAL, "A pod failed", hold=seconds(10))
+
+
+def find(pod: Pod, related: Related) -> Iterator[Failure]:
+    if pod.status.phase == "Failed":
+        yield FAILED.failure("it failed")
+
+
+ANALYZERS: tuple[Analyzer[Any], ...] = (Analyzer(Pod, (FAILED,), find),)
+
+
+def after(time: float) -> datetime:
+    return START + timedelta(seconds=time)
+
+
+def pod(name: str, phase: str) -> Pod:
+    return decode_object(
+        f'{{"metadata":{{"name":"{name}","namespace":"shop"}},"status":{{"phase":"{phase}"}}}}'.encode(), Pod
+    )
+
+
+def evidence(name: str, phase: str, seq: int = 1) -> Evidence:
+    """How the pod is; `gone` for a phase says that it is not."""
+    told = ABSENT if phase == "gone" else Raw(encode(pod(name, phase)))
+    return Evidence(cluster="c", version=Version(1, seq), ref=Ref("Pod", name, "shop"), observed_at=START, object=told)
+
+
+def told(findings: Sequence[Finding]) -> list[tuple[str, str, float]]:
+    """What happened to which root, and how many seconds after the start."""
+    return [(each.transition, each.incident.root.name, (each.at - START).total_seconds()) for each in findings]
+
+
+class Kept:
+    """A sink that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+
+    async def send(self, findings: Sequence[Finding]) -> None:
+        self.findings += findings
+
+
+class Stuck:
+    """A sink whose far side never answers."""
+
+    async def send(self, findings: Sequence[Finding]) -> None:
+        await asyncio.Event().wait()
+
+
+class Scripted:
+    """A collector that says what it is given, pauses where that is a number, and then waits for ever or raises."""
+
+    def __init__(self, *script: Record | float, raises: Exception | None = None) -> None:
+        self._script, self._raises = script, raises
+        self.closed = False
+
+    async def evidence(self) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
+        try:
+            for each in self._script:
+                if isinstance(each, (Evidence, Inventory, Heartbeat)):
+                    yield each
+                elif isinstance(each, float):
+                    await asyncio.sleep(each)
+            if self._raises:
+                raise self._raises
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(1)  # as closing connections may take
+            self.closed = True
+
+
+def clock() -> Callable[[], datetime]:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    return lambda: after(loop.time() - begun)
+
+
+def test_a_record_passes_every_stage() -> None:
+    pipeline = Pipeline(ANALYZERS, no_hold=True)
+    assert told(pipeline.feed(evidence("a", "Failed", 1), START)) == [("opened", "a", 0)]
+    assert pipeline.feed(evidence("a", "Failed", 2), START) == []
+    assert told(pipeline.feed(evidence("a", "Running", 3), after(3))) == [("resolved", "a", 3)]
+    nothing = Inventory(
+        cluster="c", version=Version(1, 9), kind="Pod", group="", namespaces=(), low=0, high=2**64, hashes=()
+    )
+    pipeline.feed(evidence("b", "Failed", 4), START)
+    assert told(pipeline.feed(nothing, after(5))) == [("resolved", "b", 5)]
+
+
+def test_what_lasts_less_than_its_hold_is_not_told() -> None:
+    pipeline = Pipeline(ANALYZERS)
+    assert pipeline.feed(evidence("a", "Failed", 1), START) == []
+    assert pipeline.feed(Tick(), after(9)) == []
+    assert pipeline.feed(evidence("a", "Running", 2), after(9)) == []
+    assert pipeline.feed(Tick(), after(60)) == []
+
+
+@hurried
+async def test_holds_pass_while_the_collector_is_silent() -> None:
+    sink = Kept()
+    collector = Scripted(evidence("a", "Failed", 1), 60.0, evidence("a", "Running", 2))
+    await watch(collector, ANALYZERS, sink, clock(), until_idle=100)
+    (_, _, opened), (_, _, resolved) = told(sink.findings)
+    assert [each.transition for each in sink.findings] == ["opened", "resolved"]
+    assert 10 <= opened < 12
+    assert 60 <= resolved < 61
+
+
+@hurried
+async def test_without_holds_all_is_told_at_once() -> None:
+    sink = Kept()
+    await watch(Scripted(evidence("a", "Failed")), ANALYZERS, sink, clock(), until_idle=3, no_hold=True)
+    assert [(transition, round(at)) for transition, _, at in told(sink.findings)] == [("opened", 0)]
+
+
+@hurried
+async def test_it_ends_when_nothing_was_collected_or_found_for_so_long() -> None:
+    beats = [
+        each for _ in range(20) for each in (10.0, Heartbeat(cluster="c", version=Version(1, 1), observed_at=START))
+    ]
+    collector = Scripted(8.0, *beats[1:2], 3.0, evidence("a", "Failed"), *beats)
+    begun = asyncio.get_running_loop().time()
+    await watch(collector, ANALYZERS, Kept(), clock(), until_idle=15)
+    # Listing takes 8 s, the evidence comes 3 s later, is found to be broken 10 s after that, and then there is silence.
+    assert 36 <= asyncio.get_running_loop().time() - begun < 40
+    assert collector.closed
+
+
+@hurried
+async def test_an_error_of_the_collector_comes_out_after_what_it_said_before() -> None:
+    sink = Kept()
+    collector = Scripted(evidence("a", "Failed"), raises=ConfigError("may read nothing"))
+    with pytest.raises(ConfigError, match="may read nothing"):
+        await watch(collector, ANALYZERS, sink, clock(), no_hold=True)
+    assert told(sink.findings)[0][:2] == ("opened", "a")
+
+
+@hurried
+async def test_an_error_of_the_sink_ends_the_collector() -> None:
+    class Broken:
+        async def send(self, findings: Sequence[Finding]) -> None:
+            raise OSError("no space left")
+
+    collector = Scripted(*(evidence("a", "Failed", seq) for seq in range(5000)))
+    with pytest.raises(OSError, match="no space left"):
+        await watch(collector, ANALYZERS, Broken(), clock(), no_hold=True)
+    assert collector.closed
+
+
+@pytest.mark.parametrize("waiting", [1, 5000])
+@hurried
+async def test_stopped_in_the_middle_it_ends_the_collector_first(waiting: int) -> None:
+    collector = Scripted(*(evidence(f"p{seq}", "Failed", seq) for seq in range(waiting)))
+    watching = asyncio.create_task(watch(collector, ANALYZERS, Stuck(), clock(), no_hold=True))
+    await asyncio.sleep(5)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    assert collector.closed
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "shop.kwrec"
+
+
+def record(path: Path, *changes: tuple[float, str, str], end: float | None = None, listed: bool = True) -> None:
+    """A recording in which all is listed at once, and then each change (when, which pod, its phase) comes."""
+    header = Header(schema=SCHEMA, kubewhy=__version__, cluster="c", name="shop")
+    with Recorder(path, header) as recorder:
+        for kind in kinds_read(ANALYZERS) if listed else [Pod]:
+            recorder.begin(kind.resource, None, START)
+            recorder.synced(kind.resource, None, START)
+        for when, name, phase in changes:
+            if phase == "gone":
+                recorder.remove(Pod.resource, "shop", name, after(when))
+            else:
+                recorder.put(Pod.resource, pod(name, phase), after(when))
+        if end is not None:
+            recorder.close(after(end))
+
+
+async def replayed(
+    path: Path, which: Sequence[Analyzer[Any]] = ANALYZERS, *namespaces: str, **more: Any
+) -> list[Finding]:
+    sink = Kept()
+    await replay(path, which, sink, namespaces, **more)
+    return sink.findings
+
+
+async def test_a_recording_is_told_at_its_own_times(path: Path) -> None:
+    record(path, (5.25, "a", "Failed"), (60.5, "a", "Running"), (61.75, "b", "Failed"), (62, "b", "gone"), end=70)
+    findings = await replayed(path, no_hold=True)
+    assert told(findings) == [
+        ("opened", "a", 5.25),
+        ("resolved", "a", 60.5),
+        ("opened", "b", 61.75),
+        ("resolved", "b", 62),
+    ]
+    assert findings[-1].incident.resolution == "deleted"
+
+
+async def test_holds_pass_in_a_recording_too(path: Path) -> None:
+    record(path, (5.5, "a", "Failed"), (7, "b", "Failed"), (8, "b", "Running"), (60, "a", "Running"), end=70)
+    assert told(await replayed(path)) == [("opened", "a", 16), ("resolved", "a", 60)]
+
+
+@pytest.mark.parametrize(("end", "found"), [(None, []), (15.25, []), (15.75, [("opened", "a", 15.75)])])
+async def test_a_recording_lasts_until_its_end(path: Path, end: float | None, found: list[Any]) -> None:
+    record(path, (5.5, "a", "Failed"), end=end)
+    assert told(await replayed(path)) == found
+
+
+async def test_nothing_is_told_of_until_all_is_listed(path: Path) -> None:
+    header = Header(schema=SCHEMA, kubewhy=__version__, cluster="c")
+    first, *others = kinds_read(ANALYZERS)
+    with Recorder(path, header) as recorder:
+        for kind in (first, *others):
+            recorder.begin(kind.resource, None, START)
+        recorder.put(Pod.resource, pod("a", "Failed"), after(1))
+        recorder.synced(first.resource, None, after(1))
+        for kind in others:
+            recorder.synced(kind.resource, None, after(4))
+        recorder.close(after(9))
+    assert told(await replayed(path, no_hold=True)) == [("opened", "a", 4)]
+
+
+async def test_what_was_never_wholly_listed_is_judged_at_the_end(path: Path) -> None:
+    record(path, (1, "a", "Failed"), (2, "b", "Failed"), listed=False)
+    assert [name for _, name, _ in told(await replayed(path, no_hold=True))] == ["a", "b"]
+
+
+async def test_of_a_recording_only_the_namespaces_asked_for_are_told(path: Path) -> None:
+    record(path, (1, "a", "Failed"))
+    assert await replayed(path, ANALYZERS, "other", no_hold=True) == []
+    assert len(await replayed(path, ANALYZERS, "other", "shop", no_hold=True)) == 1
+
+
+async def test_a_recording_replayed_twice_is_told_alike() -> None:
+    first, second = [await replayed(EXAMPLE, analyzers.enabled()) for _ in range(2)]
+    assert first
+    assert [encode(each) for each in first] == [encode(each) for each in second]
+
+
+@pytest.mark.parametrize("no_hold", [True, False])
+async def test_what_is_open_at_the_end_is_what_an_analysis_finds(path: Path, no_hold: bool) -> None:
+    recording = recorded.read(EXAMPLE)
+    with Recorder(path, recording.header) as recorder:
+        *_, last = recorded.replay(recording, recorder)
+        # By then every hold has passed, also those that count from when a failure was first seen.
+        recorder.close(last + timedelta(minutes=15))
+    findings = await replayed(path, analyzers.enabled(), no_hold=no_hold)
+    left = {
+        (incident.root, failure.object, failure.rule)
+        for incident in {each.incident.id: each.incident for each in findings}.values()
+        if incident.state == "open"
+        for failure in incident.failures
+    }
+    groups = judge(analyze_recording(path, analyzers.enabled()), no_hold).groups
+    assert left == {(group.root, ref, failure.rule) for group in groups for ref, failure in group.members}
