@@ -17,7 +17,7 @@ Out = TypeVar("Out", covariant=True)
 
 
 class Collector(Protocol):
-    """Says how the objects of one cluster are, as often as that changes. Closing what it gives closes its connections."""
+    """Says how the objects of one cluster are, as often as that changes, until what it gives is closed."""
 
     def evidence(self) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]: ...
 
