@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from analyzers.deletion import stuck, stuck_rule
 from analyzers.job import why
 from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
@@ -55,6 +56,7 @@ SUSPENDED = Rule(
     normal_at_first=True,
     docs=_DOCS + "#schedule-suspension",
 )
+DELETION_STUCK = stuck_rule("cronjob")
 
 _UNSCHEDULED = ("UnknownTimeZone", "UnsupportedSchedule", "UnparseableSchedule", "InvalidSchedule")
 _UNSTARTED = ("FailedCreate", "FailedNeedsStart", "TooManyMissedTimes", "MissSchedule")
@@ -68,6 +70,7 @@ _SHORT_LIVED = 60
 def find(cron_job: CronJob, related: Related) -> Iterator[Failure]:
     """What is wrong with one cron job."""
     if cron_job.deleting:
+        yield from stuck(DELETION_STUCK, cron_job)
         return
     spec, status = cron_job.spec, cron_job.status
     due: list[datetime] = []
@@ -267,6 +270,6 @@ def _zone(name: str | None) -> tzinfo:
 ANALYZER = Analyzer(
     reads=CronJob,
     needs=(Need.owned(JobRun), Need.events(*_UNSCHEDULED, *_UNSTARTED)),
-    rules=(JOB_FAILED, MISSED, NEVER_SUCCEEDS, OVERLAP, INVALID, SUSPENDED),
+    rules=(JOB_FAILED, MISSED, NEVER_SUCCEEDS, OVERLAP, INVALID, SUSPENDED, DELETION_STUCK),
     find=find,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from analyzers.deletion import stuck, stuck_rule
 from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.batch import CronJobName, Job, failed_condition, is_complete
@@ -23,9 +24,13 @@ STALLED = Rule(
     hold=minutes(5),
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/job/",
 )
+DELETION_STUCK = stuck_rule("job")
 
 # Between two tries the job controller waits up to this long (MaxJobPodFailureBackOff), with no pod running.
 _LONGEST_WAIT = timedelta(minutes=10)
+
+# What does not come right by itself, as room under a quota may.
+_LASTING = {"service-account-missing", "priority-class-missing", "runtime-class-missing"}
 
 _WHY = {
     "BackoffLimitExceeded": "its pods failed until no retry was left",
@@ -43,6 +48,7 @@ def why(failed: Condition) -> str:
 def find(job: Job, related: Related) -> Iterator[Failure]:
     """What is wrong with one job."""
     if job.deleting:
+        yield from stuck(DELETION_STUCK, job)
         return
     failed = failed_condition(job.status.conditions)
     if failed is None:
@@ -79,6 +85,7 @@ def _stalled(job: Job, related: Related) -> Iterator[Failure]:
             cause=refusal.cause,
             reason=refusal.reason,
             hold=seconds(30),
+            severity=Severity.CRITICAL if refusal.reason in _LASTING else None,
         )
         return
     yield STALLED.failure("the job has neither a running pod nor an end", since=since)
@@ -102,6 +109,6 @@ def _ends(related: Related) -> Iterator[datetime | None]:
 ANALYZER = Analyzer(
     reads=Job,
     needs=(Need.owner(CronJobName), Need.owned(PodState), Need.events("FailedCreate")),
-    rules=(FAILED, STALLED),
+    rules=(FAILED, STALLED, DELETION_STUCK),
     find=find,
 )

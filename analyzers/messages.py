@@ -91,6 +91,7 @@ _KEY = re.compile(r"couldn't find key (\S+) in (Secret|ConfigMap) ([^/\s]+)/([^\
 _VOLUME = re.compile(r"for volume \"([^\"]+)\"")
 _VOLUME_KEY = re.compile(r"references non-existent (?:secret|config) key: (\S+)")
 _ACCOUNT = re.compile(r"serviceaccounts? \"([^\"]+)\" not found", re.IGNORECASE)
+_PULL_SECRETS = re.compile(r"image pull secrets \(([^)]*)\)")
 _KINDS = {"secret": "Secret", "configmap": "ConfigMap"}
 _TITLES = {"Secret": "Secret", "ConfigMap": "config map"}
 
@@ -125,7 +126,7 @@ def missing_account(text: str) -> str | None:
 
 def pull_secrets(text: str) -> list[str]:
     """The pull secrets that the kubelet could not read, sorted."""
-    told = re.search(r"image pull secrets \(([^)]*)\)", text)
+    told = _PULL_SECRETS.search(text)
     return sorted(filter(None, re.split(r"[,\s]+", told[1]))) if told else []
 
 

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from analyzers.deletion import stuck, stuck_rule
 from kubewhy.contracts import Analyzer, Need, Rule, minutes
 from kubewhy.kube.core import Node
 from kubewhy.kube.meta import Condition, condition
@@ -44,8 +45,11 @@ SKEW = Rule(
     hold=minutes(10),
     docs="https://kubernetes.io/releases/version-skew-policy/#kubelet",
 )
+DELETION_STUCK = stuck_rule("node")
 
 STARTING = minutes(5)  # a node that joins is not ready at first
+SHUTTING_DOWN = "node is shutting down"  # in good order; it comes back, or is deleted
+_VERSION = re.compile(r"v?(\d+)\.(\d+)")
 MINORS_BEHIND = 3  # https://kubernetes.io/releases/version-skew-policy/#kubelet
 
 SHORT_OF = {"MemoryPressure": "memory", "DiskPressure": "disk space", "PIDPressure": "process ids"}
@@ -71,7 +75,10 @@ PROBLEMS = {
 
 def find(node: Node, related: Related) -> Iterator[Failure]:
     """What is wrong with one node. One that is being taken out of service says nothing."""
-    if node.deleting or node.spec.leaving:
+    if node.spec.leaving:
+        return
+    if node.deleting:
+        yield from stuck(DELETION_STUCK, node)
         return
 
     ready = condition(node.status.conditions, "Ready")
@@ -113,18 +120,19 @@ def _skew(node: Node, server: str) -> Iterator[Failure]:
 
 
 def _minor(version: str) -> tuple[int, int] | None:
-    found = re.match(r"v?(\d+)\.(\d+)", version)
+    found = _VERSION.match(version)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def _failure(rule: Rule, node: Node, found: Condition, message: str) -> Failure:
     since = found.last_transition_time
-    return rule.failure(message, since=since, hold=_hold(rule, node, since), reason=found.type)
+    return rule.failure(message, since=since, hold=_hold(rule, node, found), reason=found.type)
 
 
-def _hold(rule: Rule, node: Node, since: datetime | None) -> timedelta:
-    """The rule's own, or what is left of the node's first minutes."""
-    if since is None:
+def _hold(rule: Rule, node: Node, found: Condition) -> timedelta:
+    """The rule's own, or what is left of the node's first minutes, or the time it takes to go."""
+    since = found.last_transition_time
+    if since is None or SHUTTING_DOWN in found.message:
         return max(rule.hold, STARTING)
     return max(rule.hold, node.created + STARTING - since) if node.created else rule.hold
 
@@ -141,7 +149,7 @@ def _told(found: Condition, related: Related, *reasons: str) -> str:
 
 ANALYZER = Analyzer(
     reads=Node,
-    rules=(NOT_READY, PRESSURE, NETWORK, PROBLEM, SKEW),
+    rules=(NOT_READY, PRESSURE, NETWORK, PROBLEM, SKEW, DELETION_STUCK),
     needs=(Need.events("Rebooted", "SystemOOM", "FreeDiskSpaceFailed", "ImageGCFailed"),),
     find=find,
 )

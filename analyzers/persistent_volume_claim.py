@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from analyzers.messages import short
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
-from kubewhy.kube.core import PersistentVolume, PersistentVolumeClaim, PodClaims
+from kubewhy.kube.core import Event, PersistentVolume, PersistentVolumeClaim, PodClaims
 from kubewhy.kube.meta import LabelSelector, condition
 from kubewhy.kube.storage import StorageClass
 from kubewhy.records import Failure, Ref, Related, Severity
@@ -36,7 +37,7 @@ WAITING = Rule(
     "pvc-waits-for-pod",
     Severity.WARNING,
     "The volume waits for a pod that no node takes",
-    hold=minutes(2),
+    hold=minutes(7),
     normal_at_first=True,
     docs=f"{DOCS}/storage-classes/#volume-binding-mode",
     symptom=True,
@@ -58,7 +59,7 @@ RESIZE_FAILED = Rule(
     "pvc-resize-failed",
     Severity.WARNING,
     "The volume cannot be changed",
-    hold=minutes(2),
+    hold=minutes(3),
     docs=f"{DOCS}/persistent-volumes/#recovering-from-failure-when-expanding-volumes",
 )
 RESIZE_STUCK = Rule(
@@ -77,6 +78,8 @@ DELETION_STUCK = Rule(
     normal_at_first=True,
     docs=f"{DOCS}/persistent-volumes/#storage-object-in-use-protection",
 )
+
+PROVISIONING = minutes(5)  # some storage takes this long to make a volume
 
 CANNOT = {
     "ControllerResizeError": "its volume cannot be made larger",
@@ -106,7 +109,7 @@ def find(claim: PersistentVolumeClaim, related: Related) -> Iterator[Failure]:
 
 def _pending(claim: PersistentVolumeClaim, related: Related) -> Iterator[Failure]:
     # An empty class name asks for a volume without a class; an absent one for the default class.
-    wanted = claim.spec.storage_class_name
+    wanted = claim.storage_class
     if wanted and not claim.spec.volume_name and related.absent(StorageClass, wanted):
         message = f"storage class {wanted} does not exist, and no free volume of that class fits"
         yield CLASS_MISSING.failure(message, since=claim.created, cause=_class(wanted))
@@ -121,7 +124,7 @@ def _pending(claim: PersistentVolumeClaim, related: Related) -> Iterator[Failure
     storage = related.named(StorageClass, wanted) if wanted else default if wanted is None else None
     static = wanted == "" or bool(claim.spec.volume_name)
     if static or (storage and not storage.binds_late):
-        yield UNBOUND.failure(_unbound(claim, storage, related), since=claim.created)
+        yield _unbound(claim, storage, related, claim.created)
         return
 
     # A late-binding class waits for a pod by design; a class that we may not read may be such a one.
@@ -131,28 +134,39 @@ def _pending(claim: PersistentVolumeClaim, related: Related) -> Iterator[Failure
     since = _newest(claim.created, min((pod.created for pod in users if pod.created), default=None))
     placed = next((pod for pod in users if pod.spec.node_name), None)
     if claim.metadata.annotations.selected_node or not storage:
-        yield UNBOUND.failure(_unbound(claim, storage, related), since=since)
+        yield _unbound(claim, storage, related, since)
     elif placed:
         message = f"pod {placed.name} was put on a node without the scheduler, which alone starts a volume of class"
         yield UNBOUND.failure(f"{message} {storage.name}", since=since, cause=Ref.to(placed))
     else:
         told = related.newest_event("ProvisioningFailed")
-        message = f"its volume is bound once pod {users[0].name} is scheduled{f': {told.message}' if told else ''}"
+        why = f": {short(told.message)}" if told else ""
+        message = f"its volume is bound once pod {users[0].name} is scheduled{why}"
         yield WAITING.failure(message, since=since, cause=Ref.to(users[0]))
 
 
-def _unbound(claim: PersistentVolumeClaim, storage: StorageClass | None, related: Related) -> str:
+def _unbound(
+    claim: PersistentVolumeClaim, storage: StorageClass | None, related: Related, since: datetime | None
+) -> Failure:
+    # The claim's state opens this; an Event, while one is kept, only says why.
+    failed = related.newest_event("ProvisioningFailed", "VolumeMismatch", "FailedBinding")
+    told = failed or related.newest_event("ExternalProvisioning", "Provisioning")
+    words = _why_unbound(claim, storage, told)
+    if told and not failed:
+        # Somebody is at it, and has not failed so far.
+        return UNBOUND.failure(words, since=since, severity=Severity.WARNING, hold=PROVISIONING)
+    return UNBOUND.failure(words, since=since)
+
+
+def _why_unbound(claim: PersistentVolumeClaim, storage: StorageClass | None, told: Event | None) -> str:
     size = claim.spec.resources.requests.get("storage")
     what = f"no volume of {size}" if size else "no volume"
-    # The claim's state opens this; an Event, while one is kept, only says why.
-    told = related.newest_event("ProvisioningFailed", "VolumeMismatch", "FailedBinding")
-    told = told or related.newest_event("ExternalProvisioning")
-    why = f": {told.message}" if told and told.message else ""
+    why = f": {short(told.message)}" if told and told.message else ""
     if claim.spec.volume_name:
         return f"it asks for volume {claim.spec.volume_name}, which has not been bound to it{why}"
-    if claim.spec.storage_class_name == "":
+    if claim.storage_class == "":
         return f'{what} fits; it asks for one made by hand (storage class ""), so none is made for it{why}'
-    name = claim.spec.storage_class_name or (storage.name if storage else "")
+    name = claim.storage_class or (storage.name if storage else "")
     if storage and storage.is_static:
         return f"{what} in class {name} fits, and that class makes none by itself{why}"
     return f"{what} in class {name}{why or ': nothing has made one'}"
@@ -161,7 +175,7 @@ def _unbound(claim: PersistentVolumeClaim, storage: StorageClass | None, related
 def _resize(claim: PersistentVolumeClaim, related: Related) -> Iterator[Failure]:
     failing = [each for each in claim.status.conditions if each.type in CANNOT and each.status == "True"]
     for each in failing:
-        message = f"{CANNOT[each.type]}: {each.message or each.reason or 'no reason given'}"
+        message = f"{CANNOT[each.type]}: {short(each.message) or each.reason or 'no reason given'}"
         yield RESIZE_FAILED.failure(message, since=each.last_transition_time, reason=each.type)
     if failing:
         return
@@ -169,7 +183,7 @@ def _resize(claim: PersistentVolumeClaim, related: Related) -> Iterator[Failure]
     pending = condition(claim.status.conditions, "FileSystemResizePending")
     running = condition(claim.status.conditions, "Resizing")
     told = related.newest_event("VolumeResizeFailed", "FileSystemResizeFailed")
-    why = f": {told.message}" if told and told.message else ""
+    why = f": {short(told.message)}" if told and told.message else ""
     if pending and pending.status == "True":
         # The node grows the file system: without a pod there, this waits by design.
         pods = [pod.name for pod in related.all(PodClaims) if pod.spec.node_name and _alive(pod)]
@@ -241,11 +255,9 @@ ANALYZER = Analyzer(
         DELETION_STUCK,
     ),
     needs=(
-        Need.named(StorageClass, lambda claim: claim.spec.storage_class_name),
+        Need.named(StorageClass, lambda claim: claim.storage_class),
         # Without a name, all classes, for any may be the default.
-        Need.selected_by(
-            StorageClass, lambda claim: LabelSelector() if claim.spec.storage_class_name is None else None
-        ),
+        Need.selected_by(StorageClass, lambda claim: LabelSelector() if claim.storage_class is None else None),
         Need.named(PersistentVolume, lambda claim: claim.spec.volume_name),
         Need.users(PodClaims, lambda pod: pod.claim_names),
         Need.events(
@@ -253,6 +265,7 @@ ANALYZER = Analyzer(
             "VolumeMismatch",
             "FailedBinding",
             "ExternalProvisioning",
+            "Provisioning",
             "VolumeResizeFailed",
             "FileSystemResizeFailed",
         ),

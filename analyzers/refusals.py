@@ -35,8 +35,10 @@ def _account(found: re.Match[str], namespace: str | None) -> Ref:
     return Ref("ServiceAccount", found["name"], found["namespace"])
 
 
+_Cause = Callable[[re.Match[str], str | None], Ref | None]
+
 # The first that fits says it: a webhook that cannot be called is blamed on its Service, where the text names one.
-_KNOWN: tuple[tuple[str, str, Callable[[re.Match[str], str | None], Ref | None] | None], ...] = (
+_TEXTS: tuple[tuple[str, str, _Cause | None], ...] = (
     ("quota-exceeded", r"exceeded quota: (?P<name>[^,\s]+)", _in_namespace("ResourceQuota")),
     ("quota-unmet", r"failed quota: (?P<name>[^:,\s]+)", _in_namespace("ResourceQuota")),
     ("service-account-missing", r"error looking up service account (?P<namespace>[^/\s]+)/(?P<name>[^:\s]+)", _account),
@@ -78,6 +80,7 @@ _KNOWN: tuple[tuple[str, str, Callable[[re.Match[str], str | None], Ref | None] 
     ("invalid", r"\bis invalid: ", None),
 )
 
+_KNOWN = tuple((reason, re.compile(pattern, re.DOTALL), cause) for reason, pattern, cause in _TEXTS)
 _ATTEMPT = re.compile(r'^.*?\b[a-z]+(?:\.[a-z0-9.]+)? "[^"]*" is (?:forbidden|invalid): ', re.DOTALL)
 _CONTROLLER = re.compile(r"^(?:Error creating: |create \w+ \S+ (?:for|in) .*? failed error: |Failed to create .*?: )")
 
@@ -87,7 +90,7 @@ def parse(message: str, namespace: str | None) -> Refusal:
     text = _CONTROLLER.sub("", message.strip())
     text = _ATTEMPT.sub("", text) or text
     for reason, pattern, cause in _KNOWN:
-        found = re.search(pattern, message, re.DOTALL)
+        found = pattern.search(message)
         if found:
             return Refusal(reason, text, cause(found, namespace) if cause else None)
     return Refusal("refused", text or "the API server gave no reason")

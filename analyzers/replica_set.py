@@ -1,7 +1,8 @@
-"""Replica sets that are refused their pods."""
+"""Replica sets that are refused their pods, or cannot be deleted."""
 
 from collections.abc import Iterator
 
+from analyzers.deletion import stuck, stuck_rule
 from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, seconds
 from kubewhy.kube.apps import DeploymentName, ReplicaSet
@@ -15,26 +16,37 @@ REFUSED = Rule(
     hold=seconds(30),
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/",
 )
+DELETION_STUCK = stuck_rule("replicaset")
 
 
 def find(replica_set: ReplicaSet, related: Related) -> Iterator[Failure]:
     """What is wrong with one replica set."""
+    if replica_set.deleting:
+        yield from stuck(DELETION_STUCK, replica_set)
+        return
     failing = condition(replica_set.status.conditions, "ReplicaFailure")
-    if replica_set.deleting or failing is None or failing.status != "True" or failing.reason == "FailedDelete":
+    if failing is None or failing.status != "True":
         return
     wanted, made = replica_set.spec.replicas, replica_set.status.replicas
-    if made >= wanted:
-        return  # an old revision, or one that has been scaled down since
+    delete = failing.reason == "FailedDelete"
+    if made <= wanted if delete else made >= wanted:
+        return  # an old revision, or one that has been scaled since
     owner = replica_set.controller
     if owner and owner.kind == "Deployment" and related.first(DeploymentName):
         return  # the deployment copies the condition
     refusal = parse(failing.message, replica_set.namespace)
+    what = (
+        f"{made - wanted} pods too many cannot be deleted"
+        if delete
+        else f"{wanted - made} of {wanted} pods cannot be created"
+    )
     yield REFUSED.failure(
-        f"{wanted - made} of {wanted} pods cannot be created: {refusal.text}",
+        f"{what}: {refusal.text}",
         since=failing.last_transition_time,
         cause=refusal.cause,
         reason=refusal.reason,
+        severity=Severity.WARNING if delete else None,
     )
 
 
-ANALYZER = Analyzer(reads=ReplicaSet, needs=(Need.owner(DeploymentName),), rules=(REFUSED,), find=find)
+ANALYZER = Analyzer(reads=ReplicaSet, needs=(Need.owner(DeploymentName),), rules=(REFUSED, DELETION_STUCK), find=find)

@@ -1,13 +1,17 @@
 """Services that lead nowhere, and why."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from analyzers.deletion import stuck, stuck_rule
+from analyzers.messages import short
+from analyzers.readiness import START
 from kubewhy.contracts import Analyzer, Need, Rule, minutes
 from kubewhy.kube.apps import DaemonSetScale, DeploymentScale, ReplicaSetScale, StatefulSetScale
+from kubewhy.kube.batch import CronJobLabels, JobLabels
 from kubewhy.kube.core import Backend, Service
 from kubewhy.kube.discovery import EndpointSlice
-from kubewhy.kube.meta import LabelSelector, Object, condition
+from kubewhy.kube.meta import LabelSelector, Object
 from kubewhy.records import Failure, Ref, Related, Severity
 
 DOCS = "https://kubernetes.io/docs"
@@ -31,7 +35,7 @@ FEW_READY = Rule(
     "service-few-ready-endpoints",
     Severity.WARNING,
     "Less than half of the pods behind the service are ready",
-    hold=minutes(5),
+    hold=minutes(3),
     normal_at_first=True,
     docs=f"{DOCS}/tasks/debug/debug-application/debug-service/#are-the-pods-working",
     symptom=True,
@@ -51,14 +55,18 @@ NO_ADDRESS = Rule(
     normal_at_first=True,
     docs=f"{DOCS}/concepts/services-networking/service/#loadbalancer",
 )
+DELETION_STUCK = stuck_rule("service")
 
 OF_ONE_POD = {"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"}
 WORKLOADS = (DeploymentScale, StatefulSetScale, ReplicaSetScale, DaemonSetScale)
+# Of these, any may be meant by a selector and have no pod now.
+MEANT = (DeploymentScale, StatefulSetScale, CronJobLabels)
 
 
 def find(service: Service, related: Related) -> Iterator[Failure]:
     """What is wrong with one service."""
     if service.deleting:
+        yield from stuck(DELETION_STUCK, service)
         return
     spec = service.spec
     if spec.type == "LoadBalancer" and not service.status.load_balancer.ingress:
@@ -69,7 +77,7 @@ def find(service: Service, related: Related) -> Iterator[Failure]:
         return
     if not related.known(Backend) or not related.known(EndpointSlice):
         return
-    pods = [pod for pod in related.all(Backend) if not pod.deleting and pod.status.phase != "Succeeded"]
+    pods = [pod for pod in related.all(Backend) if not pod.deleting and not _done(pod)]
     if pods:
         yield from _readiness(service, related, pods)
         yield from _ports(service, related, pods)
@@ -80,7 +88,7 @@ def find(service: Service, related: Related) -> Iterator[Failure]:
 def _no_address(service: Service, related: Related) -> Failure:
     told = related.newest_event("SyncLoadBalancerFailed")
     by = f"no controller has given it one for class {service.spec.load_balancer_class}"
-    why = told.message if told else by if service.spec.load_balancer_class else "no controller has given it one"
+    why = short(told.message) if told else by if service.spec.load_balancer_class else "no controller has given it one"
     return NO_ADDRESS.failure(f"it has no external address: {why}", since=service.created)
 
 
@@ -96,8 +104,9 @@ def _no_pods(service: Service, related: Related) -> Iterator[Failure]:
         yield NOT_READY.failure(message, since=since, cause=Ref.to(wanting[0]))
         return
     # Scaled to nothing or done with its work on purpose, or perhaps: what we may not read could be.
-    ended = any(pod.status.phase == "Succeeded" for pod in related.all(Backend))
-    if workloads or ended or not all(related.known(view) for view in (DeploymentScale, StatefulSetScale)):
+    ended = any(_done(pod) for pod in related.all(Backend))
+    between = bool(related.all(JobLabels)) or bool(related.all(CronJobLabels))
+    if workloads or ended or between or not all(related.known(view) for view in MEANT):
         return
     # Monitoring charts leave headless services about whose pods run elsewhere; one pod's own is its workload's matter.
     if service.spec.cluster_ip == "None" or OF_ONE_POD & service.spec.selector.keys():
@@ -116,15 +125,16 @@ def _readiness(service: Service, related: Related, pods: Sequence[Backend]) -> I
     if not any(_ready(each) for each in slices):
         # A ready pod that is being deleted serves until it goes, if no other does.
         going = (pod.deleting for pod in related.all(Backend))
-        since = _newest(service.created, *map(_changed, pods), *going)
-        ready = [pod for pod in pods if _is_ready(pod)]
+        since = _newest(service.created, *(pod.changed for pod in pods), *going)
+        ready = [pod for pod in pods if pod.is_ready]
         if ready:
             message = f"pods are ready ({_names(ready)}), but no endpoint slice lists one as ready"
             yield NOT_READY.failure(message, since=since)
             return
         told = f"none of its {len(pods)} pods is ready ({_names(pods)})"
         message = told if len(pods) > 1 else f"its only pod {pods[0].name} is not ready"
-        yield NOT_READY.failure(message, since=since, cause=_cause(pods, workloads))
+        hold = _patience(NOT_READY, pods, workloads, since)
+        yield NOT_READY.failure(message, since=since, cause=_cause(pods, workloads), hold=hold)
         return
 
     # A dual-stack pod is in two slices.
@@ -134,8 +144,22 @@ def _readiness(service: Service, related: Related, pods: Sequence[Backend]) -> I
     whole = related.count(Backend) == len(related.all(Backend)) and "" not in serving
     if whole and service.spec.cluster_ip != "None" and len(unready) * 2 > len(pods):
         message = f"it has only {len(pods) - len(unready)} of {len(pods)} pods ready; not ready: {_names(unready)}"
-        since = _newest(service.created, *map(_changed, unready))
-        yield FEW_READY.failure(message, since=since, cause=_cause(unready, workloads))
+        since = _newest(service.created, *(pod.changed for pod in unready))
+        hold = _patience(FEW_READY, unready, workloads, since)
+        yield FEW_READY.failure(message, since=since, cause=_cause(unready, workloads), hold=hold)
+
+
+def _patience(rule: Rule, unready: Sequence[Backend], workloads: Sequence[Object], since: datetime | None) -> timedelta:
+    """Longer where all that lacks is still starting, as in a rollout within its deadline."""
+    if not all(pod.starting for pod in unready):
+        return rule.hold
+    deployments = [each for each in workloads if isinstance(each, DeploymentScale)]
+    if not deployments:
+        return max(rule.hold, START)
+    ends = [each.rollout_ends for each in deployments]
+    known = [end - since for end in ends if end and since]
+    # A deployment that is complete has lost what it had.
+    return max([rule.hold, *known]) if len(known) == len(ends) else rule.hold
 
 
 def _ports(service: Service, related: Related, pods: Sequence[Backend]) -> Iterator[Failure]:
@@ -161,15 +185,10 @@ def _ready(each: EndpointSlice) -> list[str]:
     return [endpoint.target_ref.name if endpoint.target_ref else "" for endpoint in ready]
 
 
-def _is_ready(pod: Backend) -> bool:
-    ready = condition(pod.status.conditions, "Ready")
-    return ready is not None and ready.status == "True"
-
-
-def _changed(pod: Backend) -> datetime | None:
-    """When it was made or last became ready or unready, whichever is later."""
-    ready = condition(pod.status.conditions, "Ready")
-    return _newest(pod.created, ready.last_transition_time if ready else None)
+def _done(pod: Backend) -> bool:
+    """Whether it has done its work, or failed at it and its Job may try again."""
+    of_job = pod.controller is not None and pod.controller.kind == "Job"
+    return pod.status.phase == "Succeeded" or (of_job and pod.status.phase == "Failed")
 
 
 def _workloads(related: Related) -> list[Object]:
@@ -226,7 +245,7 @@ def _own_labels(replicas: ReplicaSetScale) -> dict[str, str]:
 
 ANALYZER = Analyzer(
     reads=Service,
-    rules=(NOT_READY, SELECTS_NOTHING, FEW_READY, PORT, NO_ADDRESS),
+    rules=(NOT_READY, SELECTS_NOTHING, FEW_READY, PORT, NO_ADDRESS, DELETION_STUCK),
     needs=(
         Need.selected_by(
             EndpointSlice,
@@ -239,6 +258,10 @@ ANALYZER = Analyzer(
         Need.selected_by(StatefulSetScale, _selector, labels=lambda each: each.spec.template.metadata.labels),
         Need.selected_by(ReplicaSetScale, _selector, labels=_own_labels),
         Need.selected_by(DaemonSetScale, _selector, labels=lambda each: each.spec.template.metadata.labels),
+        Need.selected_by(JobLabels, _selector, labels=lambda each: each.spec.template.metadata.labels),
+        Need.selected_by(
+            CronJobLabels, _selector, labels=lambda each: each.spec.job_template.spec.template.metadata.labels
+        ),
         Need.events("SyncLoadBalancerFailed"),
     ),
     find=find,

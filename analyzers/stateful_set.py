@@ -132,7 +132,7 @@ def _service(stateful_set: StatefulSet, related: Related) -> Iterator[Failure]:
 def _classes(stateful_set: StatefulSet, related: Related) -> Iterator[Failure]:
     templates = stateful_set.spec.volume_claim_templates
     # An empty name means "static volumes only"; an absent one means the default class.
-    for name in sorted({each.spec.storage_class_name or "" for each in templates} - {""}):
+    for name in sorted({each.storage_class or "" for each in templates} - {""}):
         if related.absent(StorageClass, name):
             yield NO_CLASS.failure(
                 f"storage class {name} does not exist, so it gets no new volumes",
@@ -141,12 +141,12 @@ def _classes(stateful_set: StatefulSet, related: Related) -> Iterator[Failure]:
             )
     claims = {claim.name: claim for claim in related.all(PersistentVolumeClaim)}
     for template in templates:
-        if template.spec.storage_class_name is not None:
+        if template.storage_class is not None:
             continue
         # The API server fills the class in as soon as there is a default one, also later on.
         for ordinal in _ordinals(stateful_set):
             claim = claims.get(_claim_name(stateful_set, template, ordinal))
-            if claim and _is_pending(claim) and claim.spec.storage_class_name is None and not claim.spec.volume_name:
+            if claim and _is_pending(claim) and claim.storage_class is None and not claim.spec.volume_name:
                 yield NO_DEFAULT.failure(
                     f"claim {claim.name} names no storage class, and no class is the default",
                     since=claim.created,
@@ -272,7 +272,7 @@ def _claim_names(stateful_set: StatefulSet) -> Iterator[str]:
 
 
 def _class_names(stateful_set: StatefulSet) -> list[str]:
-    return [template.spec.storage_class_name or "" for template in stateful_set.spec.volume_claim_templates]
+    return [template.storage_class or "" for template in stateful_set.spec.volume_claim_templates]
 
 
 ANALYZER = Analyzer(

@@ -1,9 +1,10 @@
 """apps/v1: deployments, replica sets, stateful sets and daemon sets."""
 
+from datetime import datetime, timedelta
 from typing import ClassVar
 
-from kubewhy.kube.core import ClaimSpec, PodSpec
-from kubewhy.kube.meta import Condition, LabelSelector, Object, ObjectMeta, Part, Resource, WrittenMeta
+from kubewhy.kube.core import ClaimSpec, PodSpec, class_of
+from kubewhy.kube.meta import Condition, LabelSelector, Object, ObjectMeta, Part, Resource, WrittenMeta, condition
 
 
 class PodTemplate(Part, frozen=True):
@@ -65,6 +66,11 @@ class ReplicaSet(Object, frozen=True):
 class ClaimTemplate(Part, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
     spec: ClaimSpec = ClaimSpec()
+
+    @property
+    def storage_class(self) -> str | None:
+        """As of a claim: None means the default class, empty none at all."""
+        return class_of(self.metadata, self.spec)
 
 
 class Ordinals(Part, frozen=True):
@@ -144,12 +150,32 @@ class ScaleSpec(Part, frozen=True):
     template: TemplateScale = TemplateScale()
 
 
+class RolloutSpec(ScaleSpec, frozen=True):
+    progress_deadline_seconds: int = 600
+
+
+class RolloutStatus(Part, frozen=True):
+    conditions: tuple[Condition, ...] = ()
+
+
 class DeploymentScale(Object, frozen=True):
-    """A view of a deployment: how many pods it wants, and their labels."""
+    """A view of a deployment: how many pods it wants, their labels, and how its rollout goes."""
 
     resource: ClassVar[Resource] = Deployment.resource
 
-    spec: ScaleSpec = ScaleSpec()
+    spec: RolloutSpec = RolloutSpec()
+    status: RolloutStatus = RolloutStatus()
+
+    @property
+    def rollout_ends(self) -> datetime | None:
+        """When the rollout under way should have got further; None where none is."""
+        told = condition(self.status.conditions, "Progressing")
+        if told is None or told.status != "True" or told.reason == "NewReplicaSetAvailable":
+            return None
+        updated = told.last_update_time or told.last_transition_time
+        # The API's way to say "no deadline" is its largest number: such a rollout is given the usual time.
+        seconds = self.spec.progress_deadline_seconds
+        return updated + timedelta(seconds=seconds if seconds < 2**31 - 1 else 600) if updated else None
 
 
 class StatefulSetScale(Object, frozen=True):

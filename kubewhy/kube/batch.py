@@ -7,7 +7,18 @@ from kubewhy.kube.core import ObjectReference
 from kubewhy.kube.meta import Condition, Object, Part, Resource, condition
 
 
+class PodLabels(Part, frozen=True):
+    labels: dict[str, str] = {}
+
+
+class JobPods(Part, frozen=True):
+    """What a job makes its pods from, as far as anybody reads it."""
+
+    metadata: PodLabels = PodLabels()
+
+
 class JobSpec(Part, frozen=True):
+    template: JobPods = JobPods()
     parallelism: int | None = None
     completions: int | None = None
     backoff_limit: int = 6
@@ -34,6 +45,18 @@ class Job(Object, frozen=True):
 
     spec: JobSpec = JobSpec()
     status: JobStatus = JobStatus()
+
+
+class JobLabelsSpec(Part, frozen=True):
+    template: JobPods = JobPods()
+
+
+class JobLabels(Object, frozen=True):
+    """A view of a job: its pods' labels."""
+
+    resource: ClassVar[Resource] = Job.resource
+
+    spec: JobLabelsSpec = JobLabelsSpec()
 
 
 class JobRunStatus(Part, frozen=True):
@@ -85,6 +108,22 @@ class CronJob(Object, frozen=True):
 
     spec: CronJobSpec = CronJobSpec()
     status: CronJobStatus = CronJobStatus()
+
+
+class JobLabelsTemplate(Part, frozen=True):
+    spec: JobLabelsSpec = JobLabelsSpec()
+
+
+class CronJobLabelsSpec(Part, frozen=True):
+    job_template: JobLabelsTemplate = JobLabelsTemplate()
+
+
+class CronJobLabels(Object, frozen=True):
+    """A view of a cron job: its pods' labels."""
+
+    resource: ClassVar[Resource] = CronJob.resource
+
+    spec: CronJobLabelsSpec = CronJobLabelsSpec()
 
 
 class CronJobName(Object, frozen=True):

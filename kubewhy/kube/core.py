@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from kubewhy.kube.meta import Condition, Object, Part, Resource, condition
+from kubewhy.kube.meta import Condition, Object, ObjectMeta, Part, Resource, condition
 
 
 class ContainerPort(Part, frozen=True):
@@ -334,6 +334,12 @@ class ClaimSpec(Part, frozen=True):
     resources: Resources = Resources()
 
 
+def class_of(metadata: ObjectMeta, spec: ClaimSpec) -> str | None:
+    """The class that a claim or its template names. An annotation comes before the field."""
+    told = metadata.annotations.class_beta
+    return spec.storage_class_name if told is None else told
+
+
 class ClaimStatus(Part, frozen=True):
     phase: str = ""
     conditions: tuple[Condition, ...] = ()
@@ -347,9 +353,8 @@ class PersistentVolumeClaim(Object, frozen=True):
 
     @property
     def storage_class(self) -> str | None:
-        """The class it names: None means the default one, empty none at all. An annotation comes before the field."""
-        told = self.metadata.annotations.class_beta
-        return self.spec.storage_class_name if told is None else told
+        """The class it names: None means the default one, empty none at all."""
+        return class_of(self.metadata, self.spec)
 
 
 class PodClaimsSpec(Part, frozen=True):
