@@ -53,7 +53,8 @@ def find(daemon_set: DaemonSet, related: Related) -> Iterator[Failure]:
     if lacking:
         yield lacking
     if status.number_misscheduled > 0:
-        yield MISSCHEDULED.failure(f"it still runs on {status.number_misscheduled} nodes that it no longer fits")
+        nodes = "1 node" if status.number_misscheduled == 1 else f"{status.number_misscheduled} nodes"
+        yield MISSCHEDULED.failure(f"it still runs on {nodes} where it no longer belongs")
 
 
 def _refused(daemon_set: DaemonSet, related: Related) -> Failure | None:
