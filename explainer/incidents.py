@@ -61,6 +61,14 @@ class Incidents:
                     cluster.failing.inventory(record, now)
         yield from _regroup(record.cluster, cluster, now)
 
+    def flush(self, now: datetime) -> Iterator[Finding]:
+        """What has changed and was not told yet, to spare people: for when nothing comes after."""
+        for name, cluster in self._clusters.items():
+            cluster.grouped_at = None
+            yield from _regroup(name, cluster, now)
+            for key in list(cluster.late):
+                yield _tell(name, cluster, cluster.open[key], now)
+
 
 def _regroup(name: str, cluster: _Cluster, now: datetime) -> Iterator[Finding]:
     failing = cluster.failing

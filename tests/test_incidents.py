@@ -1,5 +1,6 @@
 """Incidents as they open, change and end."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,7 +45,10 @@ class Clock:
         self.findings: list[Finding] = []
 
     def feed(self, record: Report | Inventory | Heartbeat | Tick) -> list[str]:
-        found = list(self.stage.feed(record, self.now))
+        return self.told(self.stage.feed(record, self.now))
+
+    def told(self, findings: Iterable[Finding]) -> list[str]:
+        found = list(findings)
         self.findings += found
         return [
             f"{each.transition} {each.incident.root}"
@@ -213,6 +217,15 @@ def test_a_change_that_is_undone_before_it_is_told_is_not_told(clock: Clock) -> 
     clock.say("Pod shop/b", broken(), root="Deployment shop/web")
     clock.say("Pod shop/b", root="Deployment shop/web")
     assert clock.wait(10) == []
+
+
+def test_at_the_end_nothing_is_left_untold(clock: Clock) -> None:
+    for n in range(200):
+        clock.say(f"Pod shop/p{n}", broken(), root="Deployment shop/web")
+    assert [each.transition for each in clock.findings] == ["opened"]
+    assert clock.told(clock.stage.flush(clock.now)) == ["updated Deployment shop/web"]
+    assert clock.findings[-1].incident.member_count == 200
+    assert clock.told(clock.stage.flush(clock.now)) == []
 
 
 def test_an_incident_keeps_its_id_when_its_root_is_found(clock: Clock) -> None:

@@ -40,6 +40,10 @@ class Pipeline:
             reports = [record]
         return [finding for report in reports for finding in self._incidents.feed(report, now)]
 
+    def flush(self, now: datetime) -> list[Finding]:
+        """What is left to be told at the end."""
+        return list(self._incidents.flush(now))
+
 
 def _at_once(report: Report) -> Report:
     failures = tuple(msgspec.structs.replace(failure, hold=0.0) for failure in report.failures)
@@ -67,7 +71,9 @@ async def watch(
             if findings or isinstance(record, Evidence) or (last is None and not isinstance(record, Tick)):
                 last = loop.time()
             if until_idle is not None and last is not None and loop.time() - last >= until_idle:
-                return
+                break
+        if findings := pipeline.flush(clock()):
+            await sink.send(findings)
 
 
 async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
@@ -151,3 +157,5 @@ async def replay(
     if now:
         await send(now)
         await tell(Tick(), now)
+        if findings := pipeline.flush(now):
+            await sink.send(findings)
