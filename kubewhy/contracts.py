@@ -46,7 +46,7 @@ class Rule:
     hold: timedelta = timedelta(0)
     docs: str = ""
     symptom: bool = False  # only ever the echo of something else that fails
-    normal_at_first: bool = False  # for the time of its hold no sign of trouble: things start, roll out and end so
+    normal_at_first: bool = False  # within its hold no sign of trouble: things start, roll out and end so
 
     def failure(
         self,
@@ -74,6 +74,7 @@ class Rule:
             reason=reason,
             docs=self.docs,
             symptom=self.symptom,
+            normal_at_first=self.normal_at_first,
         )
 
 

@@ -85,6 +85,7 @@ class Failure(Record, frozen=True, kw_only=True):
     reason: str = ""  # normalised: no counts, hashes or times
     docs: str = ""
     symptom: bool = False  # only ever the echo of something else that fails
+    normal_at_first: bool = False  # within its hold no sign of trouble: things start, roll out and end so
 
 
 class Attached(Record, frozen=True, kw_only=True):

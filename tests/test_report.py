@@ -112,7 +112,7 @@ def test_what_is_pending_is_named_under_the_root_it_belongs_to() -> None:
 
 
 def test_what_merely_takes_its_time_is_not_pending() -> None:
-    starting = failure("pod-start-stuck", "its containers do not start", since=NOW, hold=600)
+    starting = failure("pod-start-stuck", "its containers do not start", since=NOW, hold=600, normal_at_first=True)
     assert written(analysis(failing("Pod shop/new", starting)))["pending"] == []
     (diagnosis,) = written(analysis(failing("Pod shop/new", starting)), no_hold=True)["diagnoses"]
     assert diagnosis["name"] == "new"

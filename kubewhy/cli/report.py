@@ -6,7 +6,6 @@ from datetime import datetime
 
 import msgspec
 
-from analyzers import enabled
 from explainer.correlation import Group, Held, ahead, correlate, opens_at
 from kubewhy.records import Failure, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis
@@ -94,7 +93,6 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 def judge(analysis: Analysis, no_hold: bool = False) -> Verdict:
     """Which failures count now, and what they have in common. Without holds, nothing is pending."""
     now = analysis.observed_at
-    normal = {rule.id for analyzer in enabled() for rule in analyzer.rules if rule.normal_at_first}
     opened: list[Held] = []
     waiting: list[Held] = []
     for report in analysis.reports:
@@ -104,7 +102,7 @@ def judge(analysis: Analysis, no_hold: bool = False) -> Verdict:
             held = no_hold or not failure.hold or opens_at(failure, report.created, now) <= now
             if held:
                 opened.append((report, failure))
-            elif failure.rule not in normal:
+            elif not failure.normal_at_first:
                 waiting.append((report, failure))
     groups = correlate(analysis.cluster_id, opened)
     if not waiting:
