@@ -76,7 +76,9 @@ def find(cron_job: CronJob, related: Related) -> Iterator[Failure]:
     due: list[datetime] = []
     invalid = ""
     try:
-        start = status.last_schedule_time or cron_job.created
+        # What was due while it was suspended, or by another schedule, need not be made up for.
+        times = (status.last_schedule_time or cron_job.created, cron_job.metadata.written)
+        start = max(filter(None, times), default=None)
         due = next_runs(spec.schedule, spec.time_zone, start or _EPOCH, 2 if start else 0)
     except ValueError as error:
         invalid = str(error)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from kubewhy.kube.core import ObjectReference
-from kubewhy.kube.meta import Condition, Object, Part, Resource, condition
+from kubewhy.kube.meta import Condition, Object, Part, Resource, WrittenMeta, condition
 
 
 class PodLabels(Part, frozen=True):
@@ -106,6 +106,7 @@ class CronJobStatus(Part, frozen=True):
 class CronJob(Object, frozen=True):
     resource: ClassVar[Resource] = Resource("CronJob", "cronjobs", group="batch")
 
+    metadata: WrittenMeta = WrittenMeta()
     spec: CronJobSpec = CronJobSpec()
     status: CronJobStatus = CronJobStatus()
 
