@@ -10,13 +10,13 @@ from analyzers.containers import (
     IMAGE_PULL,
     INIT_STUCK,
     NOT_READY,
-    QUIET,
     View,
     of_job,
 )
 from analyzers.crashes import ENDED_FADES, FADES, crashed, exited, hook_failed, never_ran, out_of_memory, start_refused
 from analyzers.messages import missing_config, pull_reason, pull_secrets, start_reason
 from analyzers.readiness import allowance
+from kubewhy.kube.core import WAITS_ITS_TURN
 from kubewhy.kube.meta import condition
 from kubewhy.records import Failure, Ref
 
@@ -39,7 +39,7 @@ HOOKS = {"PreCreateHookError", "PreStartHookError", "PostStartHookError"}
 def container_failures(view: View) -> Iterator[Failure]:
     """What to say about a container of a pod that is meant to run: one thing, and what remains when that fades."""
     waiting = view.status.state.waiting
-    if waiting and waiting.reason not in QUIET and waiting.reason != "CrashLoopBackOff":
+    if waiting and waiting.reason not in WAITS_ITS_TURN and waiting.reason != "CrashLoopBackOff":
         yield _not_started(view, waiting.reason, waiting.message)
         return
     if view.ephemeral:

@@ -89,8 +89,6 @@ RULES = (
 )
 REASONS = ("Failed", "Unhealthy", "FailedToRetrieveImagePullSecret", "FailedPostStartHook")
 
-QUIET = {"", "ContainerCreating", "PodInitializing"}
-
 
 @dataclass(frozen=True)
 class View:

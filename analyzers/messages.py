@@ -36,9 +36,13 @@ def exit_words(terminated: Terminated) -> str:
     return f"exit code {code} ({words})" if words else f"exit code {code}"
 
 
+# What a gRPC error begins with, and the identifiers that the container runtime makes up.
+_NOISE = re.compile(r"\brpc error: code = \w+ desc = | \"[0-9a-f]{64}\"")
+
+
 def short(text: str, limit: int = 300) -> str:
     """One line, and not too long a one."""
-    line = " ".join(text.split()).rstrip(".")
+    line = " ".join(_NOISE.sub("", text).split()).rstrip(".")
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

@@ -5,10 +5,10 @@ The state says that it has not; Events, while they are kept, say which step fail
 
 from datetime import datetime
 
-from analyzers.containers import CONCEPTS, CONFIG_MISSING, DEBUG, QUIET
+from analyzers.containers import CONCEPTS, CONFIG_MISSING, DEBUG
 from analyzers.messages import missing_account, missing_config, short
 from kubewhy.contracts import Rule, minutes, seconds
-from kubewhy.kube.core import ContainerStatus, Event, Pod
+from kubewhy.kube.core import WAITS_ITS_TURN, ContainerStatus, Event, Pod
 from kubewhy.kube.meta import condition
 from kubewhy.records import Failure, Ref, Related, Severity
 
@@ -91,7 +91,7 @@ def start_failure(pod: Pod, related: Related) -> Failure | None:
 def _quiet(status: ContainerStatus) -> bool:
     """Whether it is only waited for."""
     waiting, ended = status.state.waiting, status.state.terminated
-    return (waiting is None or waiting.reason in QUIET) and (ended is None or ended.exit_code == 0)
+    return (waiting is None or waiting.reason in WAITS_ITS_TURN) and (ended is None or ended.exit_code == 0)
 
 
 def _has_run(status: ContainerStatus) -> bool:

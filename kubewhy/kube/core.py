@@ -154,10 +154,45 @@ class PodStateSpec(Part, frozen=True):
     containers: tuple[PodStateContainer, ...] = ()
 
 
+class Delay(Part, frozen=True):
+    reason: str = ""
+
+
+class End(Part, frozen=True):
+    """That a container has ended; how is its own pod's matter."""
+
+
+class Now(Part, frozen=True):
+    waiting: Delay | None = None
+
+
+class Before(Part, frozen=True):
+    terminated: End | None = None
+
+
+class ContainerProgress(Part, frozen=True):
+    """How far a container has come: nothing to tell of while all goes well."""
+
+    state: Now = Now()
+    last_state: Before = Before()
+
+    @property
+    def fails(self) -> bool:
+        """Whether it waits for something else than its turn, or has ended before."""
+        waits = self.state.waiting is not None and self.state.waiting.reason not in WAITS_ITS_TURN
+        return waits or self.last_state.terminated is not None
+
+
+# What a container waits for while nothing is wrong.
+WAITS_ITS_TURN = {"", "ContainerCreating", "PodInitializing"}
+
+
 class PodStateStatus(Part, frozen=True):
     phase: str = ""
     reason: str = ""
     conditions: tuple[Condition, ...] = ()
+    init_container_statuses: tuple[ContainerProgress, ...] = ()
+    container_statuses: tuple[ContainerProgress, ...] = ()
 
 
 # A kubelet has said something of a new pod by then.
@@ -196,7 +231,12 @@ class PodState(Object, frozen=True):
 
     @property
     def starting(self) -> bool:
-        """Whether it has never been ready: its Ready condition has not turned since it came to its node."""
+        """Whether it has never been ready, and nothing fails so far.
+
+        Its Ready condition has then not turned since it came to its node.
+        """
+        if any(each.fails for each in (*self.status.init_container_statuses, *self.status.container_statuses)):
+            return False
         ready = condition(self.status.conditions, "Ready")
         if ready is None:
             return self.status.phase == "Pending"
