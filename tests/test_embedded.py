@@ -156,14 +156,13 @@ async def test_without_holds_all_is_told_at_once() -> None:
 
 @hurried
 async def test_it_ends_when_nothing_was_collected_or_found_for_so_long() -> None:
-    beats = [
-        each for _ in range(20) for each in (10.0, Heartbeat(cluster="c", version=Version(1, 1), observed_at=START))
-    ]
-    collector = Scripted(8.0, *beats[1:2], 3.0, evidence("a", "Failed"), *beats)
+    beat = Heartbeat(cluster="c", version=Version(1, 1), observed_at=START)
+    script = [8.0, beat, 10.0, evidence("a", "Running", 1), 12.0, evidence("a", "Failed", 2)]
+    collector = Scripted(*script, *[each for _ in range(20) for each in (3.0, beat)])
     begun = asyncio.get_running_loop().time()
     await watch(collector, ANALYZERS, Kept(), clock(), until_idle=15)
-    # Listing takes 8 s, the evidence comes 3 s later, is found to be broken 10 s after that, and then there is silence.
-    assert 36 <= asyncio.get_running_loop().time() - begun < 40
+    # The evidence that came after 30 s is found to be broken 10 s later, and then there is silence.
+    assert 55 <= asyncio.get_running_loop().time() - begun < 60
     assert collector.closed
 
 
@@ -240,6 +239,12 @@ async def test_a_recording_is_told_at_its_own_times(path: Path) -> None:
         ("resolved", "b", 62),
     ]
     assert findings[-1].incident.resolution == "deleted"
+
+
+async def test_a_clock_that_is_set_back_does_not_turn_time_round(path: Path) -> None:
+    record(path, (60, "a", "Failed"), (50, "a", "Running"), (55, "b", "Failed"), end=56)
+    times = [at for _, _, at in told(await replayed(path, no_hold=True))]
+    assert times == [60, 60, 60]
 
 
 async def test_holds_pass_in_a_recording_too(path: Path) -> None:
