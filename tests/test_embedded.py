@@ -157,8 +157,10 @@ async def test_without_holds_all_is_told_at_once() -> None:
 @hurried
 async def test_it_ends_when_nothing_was_collected_or_found_for_so_long() -> None:
     beat = Heartbeat(cluster="c", version=Version(1, 1), observed_at=START)
-    script = [8.0, beat, 10.0, evidence("a", "Running", 1), 12.0, evidence("a", "Failed", 2)]
-    collector = Scripted(*script, *[each for _ in range(20) for each in (3.0, beat)])
+    script: list[Record | float] = [8.0, beat, 10.0, evidence("a", "Running", 1), 12.0, evidence("a", "Failed", 2)]
+    for _ in range(20):
+        script += (3.0, beat)
+    collector = Scripted(*script)
     begun = asyncio.get_running_loop().time()
     await watch(collector, ANALYZERS, Kept(), clock(), until_idle=15)
     # The evidence that came after 30 s is found to be broken 10 s later, and then there is silence.

@@ -27,7 +27,8 @@ def lines(finding: Finding) -> list[Text]:
     """What happened, and beneath it, unless it is over, what is wrong. Pure."""
     incident = finding.incident
     over = finding.transition == "resolved"
-    head = Text(f"{finding.at:%H:%M:%S}  ", style="dim")
+    head = Text()
+    head.append(f"{finding.at:%H:%M:%S}  ", style="dim")
     head.append(f"{finding.transition.upper():<9} ", style="green" if over else "bold")
     head.append(f"{incident.severity.upper():<9} ", style="dim" if over else COLOUR[incident.severity])
     head.append(clean(incident.title), style="" if over else "bold")

@@ -1,0 +1,86 @@
+"""What a person sees of findings as they come."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from kubewhy.cli.text import clean
+from kubewhy.cli.told import lines, renderer
+from kubewhy.records import Ref, Severity
+from tests.golden import golden
+from tests.test_incidents import Clock, broken
+from tests.test_text import ATTACKS
+
+
+def shop() -> Clock:
+    """Crashes of one workload, a node that is lost and takes a pod along, and how all of it ends."""
+    clock = Clock()
+    for name in ("web-1", "web-2", "web-3", "web-4", "web-5"):
+        clock.say(f"Pod shop/{name}", broken("crash", message="exited with 1"), root="Deployment shop/web")
+    clock.say("Pod shop/db-0", broken("unready", severity=Severity.INFO))
+    clock.wait(100)
+    clock.say("Node n1", broken("lost", severity=Severity.WARNING))
+    lost = broken("unready", severity=Severity.INFO, cause=Ref("Node", "n1"))
+    clock.say("Pod shop/db-0", lost)
+    clock.say("Pod shop/db-0", gone=True)
+    clock.wait(300)
+    clock.say("Node n1", gone=True)
+    for name in ("web-1", "web-2", "web-3", "web-4", "web-5"):
+        clock.say(f"Pod shop/{name}", root="Deployment shop/web")
+    return clock
+
+
+def shown(clock: Clock, *, terminal: bool = False, plain: bool = False, encoding: str = "utf-8") -> bytes:
+    environ = {"TERM": "xterm-256color"} | ({"NO_COLOR": "1"} if plain else {})
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=out, width=40, force_terminal=terminal, _environ=environ)
+    return b"".join(map(renderer(console), clock.findings))
+
+
+def test_a_shop_breaks_and_recovers() -> None:
+    golden("told.txt", shown(shop()).decode())
+
+
+def test_colours_are_for_terminals_and_no_color_is_honoured() -> None:
+    assert b"\x1b[1;31m" in shown(shop(), terminal=True)
+    assert b"31m" not in shown(shop(), terminal=True, plain=True)
+    assert b"\x1b" not in shown(shop())
+
+
+def test_a_long_message_stays_on_its_line() -> None:
+    clock = Clock()
+    clock.say("Pod shop/a", broken(message="word " * 100))
+    assert shown(clock, terminal=True, plain=True).count(b"\n") == 2
+
+
+def test_no_more_than_three_failures_are_named() -> None:
+    clock = shop()
+    updated = next(each for each in clock.findings if each.transition == "updated")
+    head, *members, rest = [line.plain.strip() for line in lines(updated)]
+    assert "UPDATED" in head
+    assert members == [f"Pod shop/web-{number}: exited with 1" for number in (1, 2, 3)]
+    assert rest == "and 2 more"
+
+
+def test_what_is_over_gets_one_line() -> None:
+    clock = shop()
+    assert [len(lines(each)) for each in clock.findings if each.transition == "resolved"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("attack", "harmless"), [each for each in ATTACKS if "\ud800" not in each[0]])
+def test_no_text_of_the_cluster_reaches_a_terminal_unclean(attack: str, harmless: str) -> None:
+    clock = Clock()
+    evil = Ref("Secret" + attack, attack, attack)
+    clock.say("Pod shop/a", broken(title=attack, message=attack, cause=evil), ref=Ref("Pod", attack, attack))
+    clock.say("Pod shop/a", ref=Ref("Pod", attack, attack))
+    told = shown(clock).decode()
+    assert told == "\n".join(clean(line) for line in told.split("\n"))
+    assert told.count("\n") == 3
+    assert harmless in told
+
+
+def test_what_an_encoding_lacks_is_no_error() -> None:
+    clock = Clock()
+    clock.say("Pod shop/a", broken(message="größe 数据"))
+    assert b"gr??e ??" in shown(clock, encoding="ascii")
