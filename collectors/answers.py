@@ -12,6 +12,7 @@ import msgspec
 from kubewhy.errors import ConfigError
 
 _FORBIDDEN = "forbidden"
+_NO_API = "has no API"
 
 
 class Refused(Exception):
@@ -91,11 +92,14 @@ def is_forbidden(reason: str) -> bool:
 
 def nothing_readable(cluster: str, why: str) -> ConfigError:
     """Every kind was refused, for that reason."""
+    if is_forbidden(why) and "system:anonymous" in why:
+        return ConfigError(f"{cluster}: may read nothing ({why}): sign in, or check the user of this context")
     if is_forbidden(why):
         return ConfigError(
             f"{cluster}: may read nothing ({why}): grant what `kubewhy rbac` prints, or name a namespace with -n"
         )
-    return ConfigError(f"{cluster}: nothing can be read ({why}): check the server's address in the kubeconfig")
+    remedy = "check the server's address in the kubeconfig" if _NO_API in why else "try again later"
+    return ConfigError(f"{cluster}: nothing can be read ({why}): {remedy}")
 
 
 def refusal(server: str, what: str, code: int, body: bytes, retry_after: str | None = None) -> Exception:
@@ -116,7 +120,7 @@ def refusal(server: str, what: str, code: int, body: bytes, retry_after: str | N
         case 404 if status.details and status.details.name:
             return Absent(said)
         case 404 | 405 | 406:
-            return Refused(f"{server} has no API for {what}")
+            return Refused(f"{server} {_NO_API} for {what}")
         case 410:
             return Expired(said or "version expired")
     after = _seconds(retry_after) or (status.details.retry_after_seconds if status.details else None) or None
@@ -154,7 +158,7 @@ def broken(server: str, error: Exception) -> Unreachable:
             return Unreachable(f"the proxy {error.host}:{error.port} for {server} cannot be reached: check HTTPS_PROXY")
         case aiohttp.ClientHttpProxyError():
             return Unreachable(f"the proxy for {server} answers {error.status}: check HTTPS_PROXY and proxy-url")
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | UnicodeError():
             return Unreachable(f"cannot find the host of {server}: check its name, DNS, or your VPN")
         case TimeoutError():
             return Unreachable(f"{server} does not answer in time: check the address, firewalls, or your VPN")
@@ -162,7 +166,8 @@ def broken(server: str, error: Exception) -> Unreachable:
             # asyncio puts the addresses into strerror; the number's own word is "connection refused" and such.
             why = os.strerror(error.os_error.errno).lower() if error.os_error.errno else "no connection"
             return Unreachable(f"cannot reach {server} ({why}): is the API server up, and the address right?")
-    return Unreachable(f"the connection to {server} broke off ({type(error).__name__})")
+    why = type(error).__name__
+    return Unreachable(f"the connection to {server} broke off ({why}): try again; a proxy in between may have cut it")
 
 
 def _untrusted(server: str, error: Exception) -> Untrusted:

@@ -145,7 +145,7 @@ class Connection:
                     retry_after = answer.headers.get("Retry-After")
                     raise refusal(self.server, what, answer.status, await answer.read(), retry_after)
             yield answer
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
             raise broken(self.server, error) from None
         finally:
             if answer is not None:
@@ -177,7 +177,7 @@ class Connection:
         # The client sets its own name and type; ours come last.
         for name in {name.lower() for name, _ in self._access.headers} & {key.lower() for key in headers}:
             every[name] = next(value for key, value in self._access.headers if key.lower() == name)
-        if bad := next((name for name, value in every.items() if set(value) & set("\r\n\0")), None):
+        if bad := next((name.title() for name, value in every.items() if set(value) & set("\r\n\0")), None):
             raise Unauthorized(
                 f"the credentials for {self.server} hold a line break (in {bad}): check the user of this context"
             )

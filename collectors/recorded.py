@@ -7,6 +7,7 @@ recording is whole. Only declared fields are in it, unless it was made raw.
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,10 +77,11 @@ class Recorder:
         """Makes the file, readable by its owner alone. Raises ConfigError where it cannot, or where one is there."""
         self._path = path
         self._file = _create(path, overwrite)
-        self._stream = zstandard.ZstdCompressor(level=6).stream_writer(self._file, closefd=True)
+        self._stream = zstandard.ZstdCompressor(level=6, write_checksum=True).stream_writer(self._file, closefd=True)
         self._encoder = msgspec.json.Encoder()
         self._listing: set[tuple[Resource, str | None]] = set()
         self._unflushed = 0
+        self._broken: ConfigError | None = None
         self._raw = header.raw
         self._raws: dict[tuple[Resource, str | None, str], Raw] = {}
         if header.raw:
@@ -128,6 +130,12 @@ class Recorder:
         except OSError as error:
             raise self._failed(error) from None
 
+    def discard(self) -> None:
+        """Removes the file, for nothing could be read. One that broke off is kept, and so is what is no file."""
+        if not self._broken and self._path.is_file():
+            self.close()
+            self._path.unlink()
+
     def __enter__(self) -> "Recorder":
         return self
 
@@ -140,6 +148,8 @@ class Recorder:
         self._line(self._encoder.encode(entry), flush=not listing or self._unflushed >= _FLUSH_LINES)
 
     def _line(self, line: bytes, *, flush: bool) -> None:
+        if self._broken:
+            raise self._broken
         try:
             self._stream.write(line + b"\n")
             self._unflushed += 1
@@ -153,16 +163,20 @@ class Recorder:
     def _failed(self, error: OSError) -> ConfigError:
         # Else the interpreter would try once more to write what is left, and complain.
         self._file.raw.close()
-        return ConfigError(f"{self._path}: the recording broke off ({error.strerror}); what was written can be read")
+        self._broken = ConfigError(
+            f"{self._path}: the recording broke off ({error.strerror}); what was written can be read"
+        )
+        return self._broken
 
 
 def _create(path: Path, overwrite: bool) -> BufferedWriter:
     existing = os.O_TRUNC if overwrite else os.O_EXCL
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | existing, 0o600)
-        os.fchmod(descriptor, 0o600)  # a file that was there keeps its mode otherwise
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)  # a file that was there keeps its mode otherwise
     except FileExistsError:
-        raise ConfigError(f"{path}: there is a file already; name another, or remove it first") from None
+        raise ConfigError(f"{path}: there is a file already; name another, or give --overwrite") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot write there ({error.strerror}); name another file") from None
     return os.fdopen(descriptor, "wb")
@@ -237,18 +251,19 @@ def _lines(path: Path) -> Iterator[bytes]:
             file.seek(0)
             rest = b""
             with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream:
-                while chunk := _more(stream):
+                while chunk := _more(path, stream):
                     *whole, rest = (rest + chunk).split(b"\n")
                     yield from whole
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the recording ({error.strerror}); name another file") from None
 
 
-def _more(stream: zstandard.ZstdDecompressionReader) -> bytes:
+def _more(path: Path, stream: zstandard.ZstdDecompressionReader) -> bytes:
+    """Where the file is cut off this is an end like any other; only where it is damaged is it an error."""
     try:
         return stream.read(1 << 20)
     except zstandard.ZstdError:
-        return b""  # damaged from here on: as good as cut off
+        raise ConfigError(f"{path}: the recording is damaged; record it again") from None
 
 
 def _header(path: Path, line: bytes) -> Header:
@@ -273,6 +288,8 @@ def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Entry | End]:
     for number, line in enumerate(lines, start=2):
         try:
             if line.startswith(_END):
+                for _ in lines:  # to where the checksum is
+                    pass
                 yield msgspec.json.decode(line, type=End)
                 return
             entry = decoder.decode(line)

@@ -86,6 +86,7 @@ class Cluster:
         self.server = self._connection.server
         self._lists = asyncio.Semaphore(self.limits.lists_at_once)
         self.troubles = Troubles(name)
+        self._failing = False
         self._told: set[tuple[str, str]] = set()
 
     async def close(self) -> None:
@@ -240,13 +241,18 @@ class Cluster:
 
     async def _patiently(self, ask: Callable[[], Awaitable[Out]], tries: int | None = None) -> Out:
         """Tries again what may pass. A server that never answered is most likely not there: that is told at once."""
-        tries = tries or self.limits.tries
+        # After one request that failed for long, the next ones need not.
+        tries = 1 if self._failing else tries or self.limits.tries
         for failures in range(tries):
             try:
-                return await ask()
+                answer = await ask()
             except Unreachable as error:
+                self._failing = error.of_one_kind and failures + 1 == tries
                 too_long = (error.after or 0.0) > self.limits.longest_wait
                 if error.lasting or too_long or failures + 1 == tries or not self._connection.answered:
                     raise
                 await asyncio.sleep(max(error.after or 0.0, self.limits.wait(failures)))
+            else:
+                self._failing = False
+                return answer
         raise AssertionError("unreachable")

@@ -36,6 +36,7 @@ class Watching:
         self._cluster, self._kinds, self._targets, self._on_raw = cluster, kinds, targets, on_raw
         self._namespaces = namespaces
         self._may_narrow = not namespaces and not all_namespaces
+        self._narrowed = False
         self._woken = asyncio.Event()
         self._read: set[tuple[Resource, str | None]] = set()
         self._refused: dict[tuple[Resource, str | None], str] = {}
@@ -69,9 +70,11 @@ class Watching:
             self._narrow(next(self._refused[scope] for scope in namespaced if scope in self._refused))
             await self.settle()
             return
+        if self._narrowed:
+            log.warning("listing all namespaces is forbidden: watching namespace %s only", self._cluster.namespace)
+        self._tell_refusals()
         for scope in self._troubled.keys() - self._read - self._refused.keys():
             self.refused(*scope, self._troubled[scope], self._cluster.now())
-        self._tell_refusals()
         self._settled = True
         for space in self._namespaces:
             await self._tell_empty(space)
@@ -86,8 +89,7 @@ class Watching:
     def _narrow(self, why: str) -> None:
         if not self._may_narrow or not is_forbidden(why):
             raise nothing_readable(self._cluster.name, why)
-        self._may_narrow, self._namespaces = False, (self._cluster.namespace,)
-        log.warning("listing all namespaces is forbidden: watching namespace %s only", self._cluster.namespace)
+        self._may_narrow, self._narrowed, self._namespaces = False, True, (self._cluster.namespace,)
 
     def _tell_refusals(self) -> None:
         scopes = ((kind.resource, space) for kind, space in self.scopes)

@@ -187,7 +187,7 @@ def compressed(*texts: str) -> bytes:
     [
         (b"", "is empty"),
         (b"apiVersion: v1\n", "is no recording"),
-        (b"\x28\xb5\x2f\xfdgarbage", "cut off before its header"),
+        (b"\x28\xb5\x2f\xfdgarbage", "is damaged"),
         (compressed("hello"), "is no recording"),
         (compressed("[1]"), "is no recording"),
         (compressed('{"schema": "other/v1"}'), "is no recording"),

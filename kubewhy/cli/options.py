@@ -57,13 +57,14 @@ def cluster_options(function: Function) -> Function:
     function = click.option(
         "--context",
         metavar="NAME",
-        callback=_not_empty,
+        callback=_not_both("recording", check=_not_empty),
         help="The kubeconfig's context to use.  [default: its current one]",
     )(function)
     return click.option(
         "--kubeconfig",
         type=FilePath(),
         metavar="FILE",
+        callback=_not_both("recording"),
         help="The kubeconfig to use.  [default: $KUBECONFIG, else ~/.kube/config, else the pod's service account]",
     )(function)
 
@@ -83,7 +84,7 @@ def scope_options(function: Function) -> Function:
         "namespaces",
         multiple=True,
         metavar="NAME",
-        callback=_not_both("all_namespaces", check_namespaces),
+        callback=_not_both("all_namespaces", check=check_namespaces),
         help="Only this namespace; may be given several times.",
     )(function)
 
@@ -95,6 +96,7 @@ def from_option(function: Function) -> Function:
         "recording",
         type=FilePath(),
         metavar="FILE",
+        callback=_not_both("kubeconfig", "context"),
         help="Read a recording made by `kubewhy record` in place of a cluster.",
     )(function)
 
@@ -123,16 +125,20 @@ def selector_option(function: Function) -> Function:
     )(function)
 
 
-def _not_empty(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value == "":
+def _not_empty(name: str | None) -> str | None:
+    if name == "":
         raise click.BadParameter("the name is empty")
-    return value
+    return name
 
 
-def _not_both(other: str, check: Callable[[Any], Any] = lambda value: value) -> Callable[..., Any]:
+def _not_both(*others: str, check: Callable[[Any], Any] = lambda value: value) -> Callable[..., Any]:
+    """A callback that refuses the option beside one of the others."""
+
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
-        if value and context.params.get(other):
-            raise click.UsageError("give either --namespace or --all-namespaces, not both")
+        for other in context.command.params:
+            if value and other.name in others and context.params.get(other.name):
+                first, second = sorted([parameter.opts[-1], other.opts[-1]])
+                raise click.UsageError(f"give either {first} or {second}, not both", context)
         return check(value)
 
     return callback

@@ -14,6 +14,7 @@ from kubewhy import __version__
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import FilePath, Seconds, cluster_options, scope_options
 from kubewhy.cli.run import until_stopped
+from kubewhy.errors import ConfigError
 
 
 @click.command("record")
@@ -63,6 +64,14 @@ def command(
     )
 
 
+async def _settle(watching: Watching, recorder: Recorder) -> None:
+    try:
+        await watching.settle()
+    except ConfigError:
+        recorder.discard()
+        raise
+
+
 async def _record(
     kubeconfig: str | None,
     context: str | None,
@@ -87,7 +96,7 @@ async def _record(
             )
             loop = asyncio.get_running_loop()
             try:
-                await watching.settle()
+                await _settle(watching, recorder)
                 ending = "Ctrl-C ends it" if seconds is None else f"for {seconds:g} s"
                 told = f"recording {cluster.name} ({cluster.server}) to {file}; {ending}"
                 click.echo(one_line(told), err=True)

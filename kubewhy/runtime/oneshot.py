@@ -53,10 +53,11 @@ async def analyze(
     skipped = await read_once(cluster, kinds, namespaces, store)
     why = _nothing_read(skipped, kinds, namespaces)
     if why and is_forbidden(why) and not namespaces and not all_namespaces:
-        log.warning("listing all namespaces is forbidden: reading namespace %s only", cluster.namespace)
         namespaces = (cluster.namespace,)
         skipped = await read_once(cluster, kinds, namespaces, store)
         why = _nothing_read(skipped, kinds, namespaces)
+        if not why:
+            log.warning("listing all namespaces is forbidden: reading namespace %s only", cluster.namespace)
     if why:
         raise nothing_readable(cluster.name, why)
     for space in _empty(store, kinds, namespaces):
@@ -122,9 +123,9 @@ def _chosen(
 
 def _nothing_read(skipped: Sequence[Skipped], kinds: Sequence[type[Object]], namespaces: tuple[str, ...]) -> str:
     """Why every namespaced kind was refused everywhere, where that is so: nodes alone make no analysis."""
-    wanted = {(kind.resource, space) for kind in kinds if kind.resource.namespaced for space in namespaces or (None,)}
+    wanted = [(kind.resource, space) for kind in kinds if kind.resource.namespaced for space in namespaces or (None,)]
     refused = {(each.resource, each.namespace): each.reason for each in skipped}
-    return next(refused[each] for each in wanted) if wanted and wanted <= refused.keys() else ""
+    return refused[wanted[0]] if wanted and refused.keys() >= set(wanted) else ""
 
 
 def _empty(store: Store, kinds: Sequence[type[Object]], namespaces: tuple[str, ...]) -> list[str]:
