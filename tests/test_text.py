@@ -129,6 +129,13 @@ def test_commands_look_at_the_root_and_then_at_a_pod() -> None:
     assert told_commands("Node n1", failure("r", "m")) == ["kubectl describe node n1"]
 
 
+def test_a_webhook_is_looked_for_among_the_configurations() -> None:
+    hook = Ref("AdmissionWebhook", "policy.example.com", group="admissionregistration.k8s.io")
+    assert told_commands("Deployment shop/web", failure("r", "m", cause=hook))[0] == (
+        "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"
+    )
+
+
 def test_commands_name_the_context_where_it_is_not_the_current_one() -> None:
     pinned = Scope("two words", pinned=True)
     assert told_commands("Node n1", failure("r", "m"), pinned) == ["kubectl describe node n1 --context 'two words'"]

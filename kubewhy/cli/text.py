@@ -176,6 +176,9 @@ def commands(group: Group, scope: Scope) -> list[str]:
 
 
 def _look(ref: Ref, scope: Scope) -> list[str]:
+    if ref.kind == "AdmissionWebhook":
+        # Its name is an entry's; which configuration has that is told nowhere.
+        return _kubectl(["get", "validatingwebhookconfigurations,mutatingwebhookconfigurations"], {}, ref, scope)
     # `describe` prints a ConfigMap's data; and of a Secret nothing but its being there matters.
     verb = "get" if ref.kind in ("Secret", "ConfigMap") else "describe"
     kind = ref.kind.lower() if ref.group in _BUILT_IN else f"{ref.kind.lower()}.{ref.group}"
