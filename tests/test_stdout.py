@@ -1,11 +1,20 @@
 """The sink that prints."""
 
+import asyncio
 import io
 import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
 
 from kubewhy.records import encode
 from sinks.stdout import StdoutSink
 from tests.test_incidents import Clock, broken
+
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "broken-shop.kwrec"
 
 
 def findings() -> Clock:
@@ -30,3 +39,49 @@ async def test_a_closed_pipe_ends_quietly_and_says_so_once() -> None:
         await sink.send(findings().findings)
         await sink.send(findings().findings)
     assert closed == [True]
+
+
+async def test_what_is_written_is_what_it_is_told_to_make_of_a_finding() -> None:
+    out = io.BytesIO()
+    sink = StdoutSink(out, render=lambda finding: finding.transition.encode() + b"!")
+    await sink.send(findings().findings)
+    assert out.getvalue() == b"opened!resolved!"
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_a_slow_reader_gets_everything(blocking: bool) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocking)
+    read: list[bytes] = []
+    with os.fdopen(reader, "rb") as source, os.fdopen(writer, "wb", buffering=0) as out:
+        reading = threading.Thread(target=lambda: read.append(source.read()))
+        sending = asyncio.create_task(StdoutSink(out, render=lambda finding: b"x" * 300_000).send(findings().findings))
+        await asyncio.sleep(0)
+        reading.start()
+        await sending
+        out.close()
+        await asyncio.to_thread(reading.join)
+    assert read == [b"x" * 600_000]
+
+
+async def test_a_reader_that_has_stopped_does_not_keep_us_from_ending() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0) as out:
+        os.set_blocking(writer, False)
+        out.write(b"x" * 1_000_000)  # as much as goes in
+        os.set_blocking(writer, True)
+        sending = asyncio.create_task(StdoutSink(out).send(findings().findings))
+        await asyncio.sleep(0)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_when_nobody_reads_kubewhy_ends_quietly(output: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "kubewhy", "run", "--from", str(EXAMPLE), "-o", output]
+    told = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert (told.returncode, told.stderr) == (1, "")
