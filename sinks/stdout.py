@@ -13,7 +13,19 @@ from kubewhy.records import Finding, encode
 
 def render(finding: Finding) -> bytes:
     """One line. Pure, so the golden files in tests/golden/ pin the wire format."""
-    return encode(finding) + b"\n"
+    return printable(encode(finding)) + b"\n"
+
+
+def printable(document: bytes) -> bytes:
+    """The same JSON, where what could steer a terminal is escaped: controls of all sorts, and what turns text round."""
+    if document.isascii() and b"\x7f" not in document:
+        return document
+    return "".join(char if char.isprintable() else _escaped(char) for char in document.decode()).encode()
+
+
+def _escaped(char: str) -> str:
+    units = char.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 class StdoutSink:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kubewhy.records import encode
-from sinks.stdout import StdoutSink
+from sinks.stdout import StdoutSink, printable
 from tests.test_incidents import Clock, broken
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "broken-shop.kwrec"
@@ -85,3 +86,22 @@ def test_when_nobody_reads_kubewhy_ends_quietly(output: str) -> None:
     told = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     os.close(writer)
     assert (told.returncode, told.stderr) == (1, "")
+
+
+def test_json_cannot_steer_a_terminal() -> None:
+    hostile = "\x1b[31m \x7f \x9b31m \u202e \u2028 \U000e0041 é 漢"
+    told = printable(json.dumps({"said": hostile}, ensure_ascii=False).encode())
+    assert told.decode().isprintable()
+    assert json.loads(told) == {"said": hostile}
+    assert "é 漢".encode() in told
+
+
+async def test_what_only_a_patient_writer_gets_written_is_written_whole() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    found = findings().findings * 500
+    with os.fdopen(writer, "wb", buffering=0) as out, os.fdopen(reader, "rb") as read:
+        sending = asyncio.create_task(StdoutSink(out).send(found))
+        lines = [await asyncio.to_thread(read.readline) for _ in found]
+        await sending
+    assert lines == [encode(each) + b"\n" for each in found]

@@ -18,6 +18,7 @@ from kubewhy.contracts import Analyzer
 from kubewhy.kube.meta import LabelSelector
 from kubewhy.records import Severity
 from kubewhy.runtime.oneshot import Analysis, analyze, analyze_recording
+from sinks.stdout import printable
 
 FOUND = 3
 
@@ -67,7 +68,7 @@ def command(
         scope = text.Scope(context or analysis.cluster_name, _where(analysis), pinned=bool(context))
     document = report(analysis, no_hold)
     if output == "json":
-        click.echo(msgspec.json.encode(document))
+        click.echo(printable(msgspec.json.encode(document)))
     else:
         text.show(analysis, Console(highlight=False), scope, no_hold=no_hold)
     return FOUND if fail_on and met(document, fail_on) else 0
