@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from analyzers.deletion import stuck, stuck_rule
-from analyzers.readiness import START, overdue, start_of
+from analyzers.readiness import START, asked_for, overdue, start_of
 from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.apps import Deployment, DeploymentSpec
@@ -153,8 +153,11 @@ def _short(deployment: Deployment, related: Related, stands: bool) -> _Short | N
         return None
     onsets = sorted(pod.unready_since for pod in pods if not pod.is_ready and pod.unready_since)
     if ready == 0 and status.available_replicas == 0:
-        since = onsets[-1] if onsets else _last_change(deployment, pods)
-        return _Short(UNAVAILABLE, f"none of {wanted} replicas is available", since, UNAVAILABLE.hold)
+        since, hold = onsets[-1] if onsets else _last_change(deployment, pods), UNAVAILABLE.hold
+        written = deployment.metadata.written
+        if written and since and asked_for(written, pods):
+            hold = max(hold, written + _deadline(deployment.spec) - since)
+        return _Short(UNAVAILABLE, f"none of {wanted} replicas is available", since, hold)
     if stands:
         return None  # the rollout that stands still explains it
     since, hold = overdue(pods, SHORT.hold, start_of(deployment.spec.template.spec, _deadline(deployment.spec)))

@@ -1,6 +1,6 @@
 """How long pods may take to get ready: by their own probes, and as part of a workload."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from kubewhy.contracts import minutes, seconds
@@ -24,6 +24,15 @@ def start_of(spec: PodSpec, deadline: timedelta = START) -> timedelta:
     """How long a new pod of a workload may take to get ready."""
     probes = (allowance(each.startup_probe) + allowance(each.readiness_probe) for each in spec.containers)
     return max(deadline, max(probes, default=deadline))
+
+
+def asked_for(written: datetime | None, pods: Sequence[PodState]) -> bool:
+    """Whether all these pods start because the workload was just written: it was scaled up from none."""
+    return (
+        written is not None
+        and bool(pods)
+        and all(pod.starting and pod.created is not None and pod.created >= written for pod in pods)
+    )
 
 
 def overdue(pods: Iterable[PodState], hold: timedelta, start: timedelta) -> tuple[datetime | None, timedelta]:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from analyzers.deletion import stuck, stuck_rule
 from analyzers.messages import short
-from analyzers.readiness import START
+from analyzers.readiness import START, asked_for
 from kubewhy.contracts import Analyzer, Need, Rule, minutes
 from kubewhy.kube.apps import DaemonSetScale, DeploymentScale, ReplicaSetScale, StatefulSetScale
 from kubewhy.kube.batch import CronJobLabels, JobLabels
@@ -57,6 +57,8 @@ NO_ADDRESS = Rule(
 )
 DELETION_STUCK = stuck_rule("service")
 
+# Of Kubernetes' own controllers, the AWS load balancer controller, and MetalLB.
+UNBALANCED = ("SyncLoadBalancerFailed", "FailedBuildModel", "FailedDeployModel", "AllocationFailed")
 OF_ONE_POD = {"statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"}
 WORKLOADS = (DeploymentScale, StatefulSetScale, ReplicaSetScale, DaemonSetScale)
 # Of these, any may be meant by a selector and have no pod now.
@@ -86,7 +88,7 @@ def find(service: Service, related: Related) -> Iterator[Failure]:
 
 
 def _no_address(service: Service, related: Related) -> Failure:
-    told = related.newest_event("SyncLoadBalancerFailed")
+    told = related.newest_event(*UNBALANCED)
     by = f"no controller has given it one for class {service.spec.load_balancer_class}"
     why = short(told.message) if told else by if service.spec.load_balancer_class else "no controller has given it one"
     return NO_ADDRESS.failure(f"it has no external address: {why}", since=service.created)
@@ -156,10 +158,17 @@ def _patience(rule: Rule, unready: Sequence[Backend], workloads: Sequence[Object
     deployments = [each for each in workloads if isinstance(each, DeploymentScale)]
     if not deployments:
         return max(rule.hold, START)
-    ends = [each.rollout_ends for each in deployments]
+    ends = [_start_ends(each, unready) for each in deployments]
     known = [end - since for end in ends if end and since]
     # A deployment that is complete has lost what it had.
     return max([rule.hold, *known]) if len(known) == len(ends) else rule.hold
+
+
+def _start_ends(deployment: DeploymentScale, unready: Sequence[Backend]) -> datetime | None:
+    written = deployment.metadata.written
+    if written and asked_for(written, unready):
+        return _newest(deployment.rollout_ends, written + deployment.deadline)
+    return deployment.rollout_ends
 
 
 def _ports(service: Service, related: Related, pods: Sequence[Backend]) -> Iterator[Failure]:
@@ -262,7 +271,7 @@ ANALYZER = Analyzer(
         Need.selected_by(
             CronJobLabels, _selector, labels=lambda each: each.spec.job_template.spec.template.metadata.labels
         ),
-        Need.events("SyncLoadBalancerFailed"),
+        Need.events(*UNBALANCED),
     ),
     find=find,
 )

@@ -163,6 +163,7 @@ class DeploymentScale(Object, frozen=True):
 
     resource: ClassVar[Resource] = Deployment.resource
 
+    metadata: WrittenMeta = WrittenMeta()
     spec: RolloutSpec = RolloutSpec()
     status: RolloutStatus = RolloutStatus()
 
@@ -173,9 +174,13 @@ class DeploymentScale(Object, frozen=True):
         if told is None or told.status != "True" or told.reason == "NewReplicaSetAvailable":
             return None
         updated = told.last_update_time or told.last_transition_time
-        # The API's way to say "no deadline" is its largest number: such a rollout is given the usual time.
+        return updated + self.deadline if updated else None
+
+    @property
+    def deadline(self) -> timedelta:
+        """How long a rollout may stand still. The largest number says "for ever", and is given the usual time."""
         seconds = self.spec.progress_deadline_seconds
-        return updated + timedelta(seconds=seconds if seconds < 2**31 - 1 else 600) if updated else None
+        return timedelta(seconds=seconds if seconds < 2**31 - 1 else 600)
 
 
 class StatefulSetScale(Object, frozen=True):
