@@ -33,6 +33,7 @@ MISSCHEDULED = Rule(
     Severity.INFO,
     "It runs on nodes where it should not",
     hold=minutes(15),
+    normal_at_first=True,
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled",
 )
 DELETION_STUCK = stuck_rule("daemonset")

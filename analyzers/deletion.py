@@ -14,6 +14,7 @@ def stuck_rule(prefix: str) -> Rule:
         Severity.WARNING,
         "It is deleted but does not go",
         hold=minutes(10),
+        normal_at_first=True,
         docs="https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/",
     )
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+import msgspec
+
 from analyzers import containers, starting
 from analyzers.container_states import container_failures, ended_failure
 from analyzers.containers import CONCEPTS, DEBUG, of_job, views
@@ -31,6 +33,14 @@ UNSCHEDULABLE = Rule(
     "No node can take the pod",
     hold=minutes(2),
     docs=DEBUG + "debug-pods/#my-pod-stays-pending",
+)
+UNSEEN = Rule(
+    "pod-not-scheduled",
+    Severity.WARNING,
+    "No scheduler has looked at the pod",
+    hold=minutes(5),
+    normal_at_first=True,
+    docs="https://kubernetes.io/docs/tasks/extend-kubernetes/configure-multiple-schedulers/",
 )
 GATED = Rule(
     "pod-scheduling-gated",
@@ -88,7 +98,10 @@ RESIZE = Rule(
 )
 
 SCALING_UP = ("TriggeredScaleUp", "Nominated")
-PATIENCE = minutes(5)  # a new node, one that is being freed, and the moving away from one take this long
+# A new node, one that joins, one that is being freed, and the moving away from one take this long.
+PATIENCE = minutes(5)
+# What a node may lack at first.
+JOINING = {starting.SANDBOX.id, starting.VOLUME_MOUNT.id, starting.VOLUME_ATTACH.id, starting.START_STUCK.id}
 # An ended pod stays about for weeks: this long it may explain why its controller is short of a ready pod.
 EXPLAINS = minutes(60)
 
@@ -117,7 +130,7 @@ def _running(pod: Pod, related: Related) -> Iterator[Failure]:
     if any(failure.until is None for failure in failures):
         return
     if stuck := start_failure(pod, related):
-        yield stuck
+        yield _on_new_node(stuck, pod, related)
     ready, together = (condition(pod.status.conditions, kind) for kind in ("Ready", "ContainersReady"))
     if ready and ready.status == "False" and ready.reason == "ReadinessGatesNotReady":
         yield _gate_closed(pod, ready, together)
@@ -133,6 +146,15 @@ def _running(pod: Pod, related: Related) -> Iterator[Failure]:
         yield RESIZE.failure(
             f"the resize fails: {short(resizing.message)}", since=resizing.last_transition_time, reason="error"
         )
+
+
+def _on_new_node(failure: Failure, pod: Pod, related: Related) -> Failure:
+    """A node that joins has its network and its drivers only after a while."""
+    node = related.named(NodeState, pod.spec.node_name)
+    if failure.rule not in JOINING or not node or not node.created or not failure.since:
+        return failure
+    hold = (node.created + PATIENCE - failure.since).total_seconds()
+    return msgspec.structs.replace(failure, hold=hold) if hold > failure.hold else failure
 
 
 def _terminating(pod: Pod, related: Related) -> Failure:
@@ -239,8 +261,9 @@ def _unplaced(pod: Pod, related: Related) -> Failure | None:
         since = (scheduled.last_transition_time if scheduled else None) or pod.created
         return GATED.failure(f"held back by its scheduling gates: {gates}", since=since)
     if scheduled is None:
-        words = "no scheduler has looked at the pod"
-        return UNSCHEDULABLE.failure(words, since=pod.created, reason="no-scheduler", hold=PATIENCE)
+        asked = f" {pod.spec.scheduler_name}" if pod.spec.scheduler_name else ""
+        words = f"its scheduler{asked} has not looked at the pod"
+        return UNSEEN.failure(words, since=pod.created)
     if scheduled.status != "False":
         return None
     since = scheduled.last_transition_time
@@ -319,6 +342,7 @@ ANALYZER = Analyzer(
     ),
     rules=(
         UNSCHEDULABLE,
+        UNSEEN,
         GATED,
         *containers.RULES,
         *starting.RULES,

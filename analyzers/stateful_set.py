@@ -117,7 +117,6 @@ def _service(stateful_set: StatefulSet, related: Related) -> Iterator[Failure]:
     if related.absent(Service, name):
         yield NO_SERVICE.failure(
             f"service {name} does not exist, so its pods have no names in DNS",
-            since=stateful_set.created,
             cause=cause,
         )
     service = related.named(Service, name)
@@ -136,7 +135,6 @@ def _classes(stateful_set: StatefulSet, related: Related) -> Iterator[Failure]:
         if related.absent(StorageClass, name):
             yield NO_CLASS.failure(
                 f"storage class {name} does not exist, so it gets no new volumes",
-                since=stateful_set.created,
                 cause=Ref("StorageClass", name, group=StorageClass.resource.group),
             )
     claims = {claim.name: claim for claim in related.all(PersistentVolumeClaim)}

@@ -76,6 +76,7 @@ class PodSpec(Part, frozen=True):
     volumes: tuple[Volume, ...] = ()
     restart_policy: str = "Always"
     readiness_gates: tuple[ReadinessGate, ...] = ()
+    scheduler_name: str = ""
     scheduling_gates: tuple[LocalReference, ...] = ()
     image_pull_secrets: tuple[LocalReference, ...] = ()
     service_account_name: str = ""
