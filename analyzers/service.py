@@ -131,7 +131,7 @@ def _readiness(service: Service, related: Related, pods: Sequence[Backend]) -> I
         ready = [pod for pod in pods if pod.is_ready]
         if ready:
             message = f"pods are ready ({_names(ready)}), but no endpoint slice lists one as ready"
-            yield NOT_READY.failure(message, since=since)
+            yield NOT_READY.failure(message, since=since, reason="Unlisted")
             return
         told = f"none of its {len(pods)} pods is ready ({_names(pods)})"
         message = told if len(pods) > 1 else f"its only pod {pods[0].name} is not ready"
