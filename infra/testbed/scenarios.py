@@ -71,7 +71,7 @@ def find(name: str) -> tuple[Scenario, ...]:
     return found
 
 
-def _read(path: Path) -> list[Scenario]:
+def read(path: Path) -> list[Scenario]:
     """A file of scenarios: a document that describes one, then its manifests, then the next."""
     scenarios: list[Scenario] = []
     about: dict[str, Any] = {}
@@ -310,5 +310,5 @@ _ACTIONS: dict[str, Action] = {
     "say": _say,
 }
 
-SHOP = _read(_FOLDER / "shop.yaml")[0]
-SCENARIOS = tuple(each for path in sorted(_FOLDER.glob("*.yaml")) if path.stem != "shop" for each in _read(path))
+SHOP = read(_FOLDER / "shop.yaml")[0]
+SCENARIOS = tuple(each for path in sorted(_FOLDER.glob("*.yaml")) if path.stem != "shop" for each in read(path))

@@ -1,0 +1,43 @@
+"""Draws what the commands print about the shipped recording, for the README: python -m infra.pictures FOLDER."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import CONSOLE_SVG_FORMAT, Console
+from rich.text import Text
+
+from infra.watch_or_replay import RECORDING
+
+_WIDTH = 118
+# Without the fonts that it would fetch from elsewhere.
+_FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+_LINES = 40
+
+
+def draw(command: str, *args: str) -> str:
+    """The first lines of a command's own output, as SVG."""
+    colours = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": str(_WIDTH)}
+    told = subprocess.run(
+        [sys.executable, "-m", "kubewhy", command, "--from", RECORDING, *args],
+        capture_output=True,
+        check=True,
+        text=True,
+        env=colours,
+    ).stdout
+    console = Console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True, color_system="standard")
+    console.print(Text("\n").join(Text.from_ansi(told).split()[:_LINES]))
+    return console.export_svg(title=f"kubewhy {command}", code_format=_FORMAT, unique_id=f"kubewhy-{command}")
+
+
+def draw_all() -> dict[str, str]:
+    """Each picture by its file's name."""
+    return {"analyze.svg": draw("analyze"), "run.svg": draw("run", "-o", "text")}
+
+
+if __name__ == "__main__":
+    for name, picture in draw_all().items():
+        (Path(sys.argv[1]) / name).write_text(picture, encoding="utf-8")
