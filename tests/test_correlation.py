@@ -1,7 +1,6 @@
 """Which failures belong together, and what they are called."""
 
 import random
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -191,14 +190,3 @@ def test_each_failure_is_in_one_group_whatever_the_order(failures: list[Held], s
     again = list(failures)
     shuffled.shuffle(again)
     assert correlate("c", again) == groups
-
-
-def test_five_hundred_failures_are_grouped_in_milliseconds() -> None:
-    failures = [held(f"Pod shop/p{n}", "lost", f"Deployment shop/d{n % 50}", f"Node n{n % 7}") for n in range(500)]
-    took = []
-    for _ in range(10):
-        began = time.perf_counter()
-        correlate("c", failures)
-        took.append(time.perf_counter() - began)
-    print(f"best {min(took) * 1000:.1f} ms")
-    assert min(took) < 0.025  # 5 ms is the aim; a busy machine gets some room
