@@ -159,7 +159,7 @@ class Store:
             table[key] = now
             self.index.put(key, now, subject)
             touched.update(self._dependents(edges, key, subject, now, alone=before is None))
-        for each in touched:
+        for each in sorted(touched):  # a set has another order in each process
             self._touch(each)
 
     def _replace_event(self, key: Key, old: Object | None, event: Object | None, now: bytes | None) -> None:

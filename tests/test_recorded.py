@@ -110,6 +110,33 @@ def test_an_empty_recording_is_whole(path: Path, caplog: pytest.LogCaptureFixtur
     assert not caplog.records
 
 
+def times(path: Path) -> list[datetime]:
+    return list(replay(read(path), Calls()))
+
+
+def test_a_recording_lasts_until_it_was_closed(path: Path) -> None:
+    end = START + timedelta(minutes=5)
+    with Recorder(path, HEADER) as recorder:
+        tell(recorder)
+        recorder.close(end)
+    assert json.loads(lines(path)[-1]) == {"do": "end", "at": "2026-01-01T12:05:00Z"}
+    assert times(path)[-2:] == [START + timedelta(seconds=90), end]
+    assert len(played(path).told) == 5
+
+
+@pytest.mark.parametrize("last", [['{"do":"end"}'], ['{"do":"end","at":null}'], []])
+def test_one_that_does_not_say_when_it_ends_lasts_until_its_last_call(path: Path, last: list[str]) -> None:
+    entry = json.dumps({"at": START.isoformat(), "do": "begin", "kind": "Pod"})
+    path.write_bytes(compressed(msgspec.json.encode(HEADER).decode(), entry, *last))
+    assert times(path) == [START]
+
+
+def test_nothing_comes_after_the_end(path: Path) -> None:
+    entry = json.dumps({"at": START.isoformat(), "do": "begin", "kind": "Pod"})
+    path.write_bytes(compressed(msgspec.json.encode(HEADER).decode(), '{"do":"end"}', entry))
+    assert times(path) == []
+
+
 def test_only_declared_fields_are_recorded(recorded: Path) -> None:
     assert b"hunter2" not in b"".join(lines(recorded))
 

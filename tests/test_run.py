@@ -15,6 +15,7 @@ import pytest
 from kubewhy.cli.text import clean
 from kubewhy.kube.core import PersistentVolumeClaim
 from tests.api_server import CLUSTER, ApiServer, api_server
+from tests.test_recorded import lines
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "docs" / "examples" / "broken-shop.kwrec"
@@ -31,22 +32,23 @@ class Ended(NamedTuple):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-async def start(*args: str | Path) -> asyncio.subprocess.Process:
-    environ = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"} | {"HOME": "/nowhere"}
+async def start(*args: str | Path, seed: str = "random") -> asyncio.subprocess.Process:
+    environ = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+    environ |= {"HOME": "/nowhere", "PYTHONHASHSEED": seed}
     pipe = asyncio.subprocess.PIPE
     command = [sys.executable, "-m", "kubewhy", *map(str, args)]
     return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=environ, limit=2**20)
 
 
-async def kubewhy(*args: str | Path) -> Ended:
-    process = await start(*args)
+async def kubewhy(*args: str | Path, seed: str = "random") -> Ended:
+    process = await start(*args, seed=seed)
     async with asyncio.timeout(60):
         out, err = await process.communicate()
     return Ended(process.returncode or 0, out.decode(), err.decode())
 
 
-async def replayed(*args: str) -> Ended:
-    told = await kubewhy("run", "--from", EXAMPLE, *args)
+async def replayed(*args: str, seed: str = "random") -> Ended:
+    told = await kubewhy("run", "--from", EXAMPLE, *args, seed=seed)
     assert (told.status, told.err) == (0, "")
     return told
 
@@ -62,7 +64,7 @@ async def test_elsewhere_than_on_a_terminal_each_line_is_a_finding() -> None:
 
 
 async def test_two_runs_tell_the_same_and_no_id_comes_twice() -> None:
-    first, second = await replayed(), await replayed()
+    first, second = await replayed(seed="1"), await replayed(seed="2")
     assert first.out == second.out
     ids = [finding["id"] for finding in first.findings]
     assert len(set(ids)) == len(ids)
@@ -189,6 +191,7 @@ async def test_what_was_recorded_is_analyzed_elsewhere(tmp_path: Path) -> None:
     assert (told.status, told.out) == (0, "")
     assert told.err == f"recording shop ({server.url}) to {file}; for 0 s\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert json.loads(lines(file)[-1]).keys() == {"do", "at"}
     analyzed = json.loads((await kubewhy("analyze", "--from", file, "-o", "json")).out)
     assert analyzed["cluster"] == {"id": CLUSTER, "name": "shop"}
     assert [each["name"] for each in analyzed["diagnoses"]] == ["data", "logs"]

@@ -90,6 +90,15 @@ def test_a_change_touches_those_that_name_it_and_those_it_names() -> None:
     assert len(Related(shop.evidence(Key("Node", None, "n2"))).all(Pod)) == 1
 
 
+def test_what_a_change_touches_is_told_in_the_same_order_in_every_process() -> None:
+    shop = Shop()
+    for number in range(20):
+        shop.put(make(Pod, f"web-{number}", '{"spec": {"nodeName": "n1"}}'))
+    shop.put(make(Node, "n1"))
+    assert len(shop.touched) == 21
+    assert shop.touched == sorted(shop.touched)
+
+
 def test_an_object_told_again_unchanged_touches_nothing() -> None:
     shop = Shop()
     shop.put(make(Pod, "web-1"))
