@@ -91,8 +91,8 @@ def crashed(view: View) -> Failure | None:
     often = count >= 3 and brief
     frequent = not often and view.status.state.running is not None and _frequent(view, dead)
     hold = seconds(0) if often or frequent else None
-    if view.status.state.running and hold is None and (count <= 1 or not brief):
-        # It crashed once and runs again: known, but told only if it crashes again before this fades.
+    if view.status.state.running and hold is None:
+        # It crashed, as while it waited for others, and runs again: told only if it goes on before this fades.
         hold = FADES + minutes(1)
     return view.failure(
         CRASH_LOOPING,

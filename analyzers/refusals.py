@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from analyzers.messages import short
 from kubewhy.records import Ref
 
 ADMISSION = "admissionregistration.k8s.io"
@@ -88,7 +89,7 @@ _CONTROLLER = re.compile(r"^(?:Error creating: |create \w+ \S+ (?:for|in) .*? fa
 def parse(message: str, namespace: str | None) -> Refusal:
     """What a ReplicaFailure condition or a FailedCreate event says. `namespace` is that of the object it is about."""
     text = _CONTROLLER.sub("", message.strip())
-    text = _ATTEMPT.sub("", text) or text
+    text = short(_ATTEMPT.sub("", text) or text)
     for reason, pattern, cause in _KNOWN:
         found = pattern.search(message)
         if found:
