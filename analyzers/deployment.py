@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import msgspec
+
 from analyzers.deletion import stuck, stuck_rule
 from analyzers.readiness import START, asked_for, overdue, start_of
 from analyzers.refusals import parse
@@ -103,7 +105,8 @@ def find(deployment: Deployment, related: Related) -> Iterator[Failure]:
         if updated is None or since is None:
             return
         since, hold = max(since, updated + _deadline(spec)), rule.hold
-    yield rule.failure(message, since=since, cause=_lost_node(related), hold=hold)
+    failure = rule.failure(message, since=since, cause=_lost_node(related), hold=hold)
+    yield msgspec.structs.replace(failure, normal_at_first=True) if hold > rule.hold else failure
 
 
 def _deadline(spec: DeploymentSpec) -> timedelta:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from analyzers.deletion import stuck, stuck_rule
 from analyzers.messages import short
 from analyzers.readiness import START, asked_for
@@ -135,8 +137,7 @@ def _readiness(service: Service, related: Related, pods: Sequence[Backend]) -> I
             return
         told = f"none of its {len(pods)} pods is ready ({_names(pods)})"
         message = told if len(pods) > 1 else f"its only pod {pods[0].name} is not ready"
-        hold = _patience(NOT_READY, pods, workloads, since)
-        yield NOT_READY.failure(message, since=since, cause=_cause(pods, workloads), hold=hold)
+        yield _lacking(NOT_READY, message, pods, workloads, since)
         return
 
     # A dual-stack pod is in two slices.
@@ -147,8 +148,15 @@ def _readiness(service: Service, related: Related, pods: Sequence[Backend]) -> I
     if whole and service.spec.cluster_ip != "None" and len(unready) * 2 > len(pods):
         message = f"it has only {len(pods) - len(unready)} of {len(pods)} pods ready; not ready: {_names(unready)}"
         since = _newest(service.created, *(pod.changed for pod in unready))
-        hold = _patience(FEW_READY, unready, workloads, since)
-        yield FEW_READY.failure(message, since=since, cause=_cause(unready, workloads), hold=hold)
+        yield _lacking(FEW_READY, message, unready, workloads, since)
+
+
+def _lacking(
+    rule: Rule, message: str, unready: Sequence[Backend], workloads: Sequence[Object], since: datetime | None
+) -> Failure:
+    hold = _patience(rule, unready, workloads, since)
+    failure = rule.failure(message, since=since, cause=_cause(unready, workloads), hold=hold)
+    return msgspec.structs.replace(failure, normal_at_first=True) if hold > rule.hold else failure
 
 
 def _patience(rule: Rule, unready: Sequence[Backend], workloads: Sequence[Object], since: datetime | None) -> timedelta:
