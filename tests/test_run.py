@@ -191,7 +191,7 @@ async def test_what_was_recorded_is_analyzed_elsewhere(tmp_path: Path) -> None:
     assert (told.status, told.out) == (0, "")
     assert told.err == f"recording shop ({server.url}) to {file}; for 0 s\n"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert json.loads(lines(file)[-1]).keys() == {"do", "at"}
+    assert json.loads(lines(file)[-1])["at"]
     analyzed = json.loads((await kubewhy("analyze", "--from", file, "-o", "json")).out)
     assert analyzed["cluster"] == {"id": CLUSTER, "name": "shop"}
     assert [each["name"] for each in analyzed["diagnoses"]] == ["data", "logs"]
