@@ -161,12 +161,13 @@ def _lacking(
 
 def _patience(rule: Rule, unready: Sequence[Backend], workloads: Sequence[Object], since: datetime | None) -> timedelta:
     """Longer where all that lacks is still starting, as in a rollout within its deadline."""
-    if not all(pod.starting for pod in unready):
+    coming = [pod for pod in unready if pod.status.phase != "Failed"]
+    if not coming or not all(pod.starting for pod in coming):
         return rule.hold
     deployments = [each for each in workloads if isinstance(each, DeploymentScale)]
     if not deployments:
         return max(rule.hold, START)
-    ends = [_start_ends(each, unready) for each in deployments]
+    ends = [_start_ends(each, coming) for each in deployments]
     known = [end - since for end in ends if end and since]
     # A deployment that is complete has lost what it had.
     return max([rule.hold, *known]) if len(known) == len(ends) else rule.hold
