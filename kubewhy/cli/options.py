@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from kubewhy.cli.logs import verbose
 from kubewhy.kube.meta import LabelSelector, Requirement, Resource
@@ -109,6 +110,7 @@ def kind_option(function: Function) -> Function:
         "kinds",
         multiple=True,
         metavar="KIND",
+        shell_complete=complete_kinds,
         callback=lambda context, parameter, values: kinds(values),
         help="Only judge this kind, by kubectl's names (po, deploy, …); may be given several times.",
     )(function)
@@ -171,6 +173,12 @@ def kinds(values: Iterable[str], known: Iterable[Resource] | None = None) -> tup
             raise click.BadParameter(f"unknown kind {word!r}{near} (known: {every})")
         found[kind] = None
     return tuple(found)
+
+
+def complete_kinds(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The kinds that a word may become."""
+    names = sorted(resource.kind.lower() for resource in judged())
+    return [CompletionItem(name) for name in names if name.startswith(begun.lower())]
 
 
 def judged() -> tuple[Resource, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from analyzers import enabled
-from kubewhy.cli.options import kinds
+from kubewhy.cli.options import complete_kinds, kinds
 from kubewhy.contracts import Analyzer
 
 
@@ -80,7 +80,12 @@ FORMATS = {"text": text, "json": lambda rules: json.dumps(rules, indent=2), "mar
 
 @click.command("rules")
 @click.option("-o", "--output", type=click.Choice(list(FORMATS)), default="text", show_default=True)
-@click.argument("kind", nargs=-1, callback=lambda context, parameter, values: kinds(values))
+@click.argument(
+    "kind",
+    nargs=-1,
+    shell_complete=complete_kinds,
+    callback=lambda context, parameter, values: kinds(values),
+)
 def command(output: str, kind: tuple[str, ...]) -> None:
     """List every rule: its id, severity, how long it must last before anyone is told, and what is wrong.
 
