@@ -93,16 +93,13 @@ async def until_stopped(work: Coroutine[Any, Any, None], closed: asyncio.Event |
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def on_signal(*_: object) -> None:
-        # Once is enough: another one, while all is being closed, must not turn a clean end into a death.
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_IGN)
-        loop.call_soon_threadsafe(stopped.set)
-
     for number in STOPPING:
-        signal.signal(number, on_signal)
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
     tasks = [asyncio.create_task(work), asyncio.create_task(stop.wait()), asyncio.create_task(stopped.wait())]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for number in STOPPING:
+        # Once is enough: another one, while all is being closed, must not turn a clean end into a death.
+        signal.signal(number, signal.SIG_IGN)
     for task in tasks:
         task.cancel()
     with suppress(asyncio.CancelledError):

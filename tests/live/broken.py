@@ -1,23 +1,36 @@
 """Pods that are broken as a kubelet would say it, where no kubelet is."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from infra.testbed.control_plane import ControlPlane
 
-RULE = "pod-image-pull"
 
-
-def broken_pod(plane: ControlPlane, space: str, name: str, message: str = "no such image", **metadata: Any) -> None:
+def broken_pod(
+    plane: ControlPlane,
+    space: str,
+    name: str,
+    message: str = "no such image",
+    *,
+    image: str = "shop/app:1",
+    env: Mapping[str, str] | None = None,
+    **metadata: Any,
+) -> None:
     """One whose image cannot be pulled, in a namespace that is made where there is none."""
     if not plane.api.exists(f"/api/v1/namespaces/{space}"):
         plane.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
         # Which a controller makes elsewhere, and without which no pod is let in.
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": space}}
         plane.api.create(account)
-    spec = {"containers": [{"name": "app", "image": "shop/app:1"}], "nodeName": "node-1"}
+    if not plane.api.exists("/api/v1/nodes/node-1"):
+        plane.api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}})
+        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+        plane.api.patch_status("/api/v1/nodes/node-1", {"status": {"conditions": [ready]}})
+    variables = [{"name": key, "value": value} for key, value in (env or {}).items()]
+    spec = {"containers": [{"name": "app", "image": image, "env": variables}], "nodeName": "node-1"}
     made = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": space, **metadata}, "spec": spec}
     plane.api.create(made)
     waiting = {"reason": "ImagePullBackOff", "message": message}
-    container = {"name": "app", "image": "shop/app:1", "imageID": "", "ready": False, "restartCount": 0}
+    container = {"name": "app", "image": image, "imageID": "", "ready": False, "restartCount": 0}
     statuses = [{**container, "state": {"waiting": waiting}}]
     plane.api.patch_status(plane.api.path(made), {"status": {"phase": "Pending", "containerStatuses": statuses}})
