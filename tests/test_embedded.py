@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -30,7 +31,6 @@ from kubewhy.records import (
     Severity,
     Tick,
     Version,
-    decode_object,
     encode,
 )
 from kubewhy.runtime.embedded import Pipeline, Record, replay, watch
@@ -55,9 +55,11 @@ def after(time: float) -> datetime:
 
 
 def pod(name: str, phase: str) -> Pod:
-    return decode_object(
-        f'{{"metadata":{{"name":"{name}","namespace":"shop"}},"status":{{"phase":"{phase}"}}}}'.encode(), Pod
-    )
+    """Part of the ReplicaSet that its name begins with, as `web` of `web-1`."""
+    owner, dash, _ = name.rpartition("-")
+    owners = [{"kind": "ReplicaSet", "name": owner, "uid": owner, "controller": True, "apiVersion": "apps/v1"}]
+    meta = {"name": name, "namespace": "shop", "ownerReferences": owners if dash else []}
+    return msgspec.convert({"metadata": meta, "status": {"phase": phase}}, Pod)
 
 
 def evidence(name: str, phase: str, seq: int = 1) -> Evidence:
@@ -169,6 +171,18 @@ async def test_it_ends_when_nothing_was_collected_or_found_for_so_long() -> None
 
 
 @hurried
+async def test_what_was_held_back_to_spare_people_is_told_when_it_ends() -> None:
+    sink = Kept()
+    owner = Ref("ReplicaSet", "web", "shop", "apps")
+    script = [msgspec.structs.replace(evidence(f"web-{number}", "Failed", number), root=owner) for number in (1, 2)]
+    await watch(Scripted(*script), ANALYZERS, sink, clock(), until_idle=2, no_hold=True)
+    assert [(transition, name) for transition, name, _ in told(sink.findings)] == [
+        ("opened", "web"),
+        ("updated", "web"),
+    ]
+
+
+@hurried
 async def test_an_error_of_the_collector_comes_out_after_what_it_said_before() -> None:
     sink = Kept()
     collector = Scripted(evidence("a", "Failed"), raises=ConfigError("may read nothing"))
@@ -272,6 +286,13 @@ async def test_nothing_is_told_of_until_all_is_listed(path: Path) -> None:
             recorder.synced(kind.resource, None, after(4))
         recorder.close(after(9))
     assert told(await replayed(path, no_hold=True)) == [("opened", "a", 4)]
+
+
+async def test_what_was_held_back_to_spare_people_is_told_at_the_end(path: Path) -> None:
+    record(path, (1, "web-1", "Failed"), (2, "web-2", "Failed"), end=3)
+    findings = await replayed(path, no_hold=True)
+    assert told(findings) == [("opened", "web", 1), ("updated", "web", 3)]
+    assert findings[-1].incident.member_count == 2
 
 
 async def test_what_was_never_wholly_listed_is_judged_at_the_end(path: Path) -> None:
