@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
 P = ParamSpec("P")
+_LONGEST_SECONDS = 7200
 
 
 class _Selector(selectors.DefaultSelector):
@@ -34,11 +35,11 @@ class HurriedLoop(asyncio.SelectorEventLoop):
 
 
 def hurried(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """An async test whose waiting takes no time."""
+    """An async test whose waiting takes no time. One that waits for ever fails."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with asyncio.Runner(loop_factory=HurriedLoop) as runner:
-            runner.run(test(*args, **kwargs))
+            runner.run(asyncio.wait_for(test(*args, **kwargs), _LONGEST_SECONDS))
 
     return run

@@ -29,8 +29,8 @@ async def watching(
             await watching.close()
 
 
-async def until(watched: Watching, true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+async def until(watched: Watching, true: Callable[[], bool], seconds: float = 60.0) -> None:
+    async with asyncio.timeout(seconds):
         while not true():
             await watched.wait(1.0)
 
@@ -133,6 +133,30 @@ async def test_a_bad_gateway_in_between_ends_nothing(tmp_path: Path) -> None:
         await until(watched, lambda: server.asked.count("list pods") == 3)
         server.refused.clear()
         await until(watched, lambda: words(target).count("synced Pod all") == 2)
+
+
+@hurried
+async def test_a_kind_that_the_server_keeps_failing_to_list_holds_up_no_other(tmp_path: Path) -> None:
+    target = Calls()
+    async with api_server() as server, watching(server, tmp_path, target) as watched:
+        server.refused["nodes"] = 503
+        await watched.settle()
+        assert {"synced Pod all", "refused Node all"} < set(words(target))
+        server.refused.clear()
+        await until(watched, lambda: "synced Node all" in words(target))
+
+
+@hurried
+async def test_a_permission_that_is_taken_away_and_given_back_is_noticed(tmp_path: Path) -> None:
+    target = Calls()
+    async with api_server() as server, watching(server, tmp_path, target) as watched:
+        await watched.settle()
+        server.refused["nodes"] = 403
+        await server.forget()
+        await until(watched, lambda: "refused Node all" in words(target), 300)
+        server.refused.clear()
+        await until(watched, lambda: words(target)[-1] == "synced Node all", 900)
+        assert words(target).count("refused Pod all") == 0
 
 
 @hurried
