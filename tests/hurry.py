@@ -37,9 +37,13 @@ class HurriedLoop(asyncio.SelectorEventLoop):
 def hurried(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """An async test whose waiting takes no time. One that waits for ever fails."""
 
+    async def limited(*args: P.args, **kwargs: P.kwargs) -> None:
+        async with asyncio.timeout(_LONGEST_SECONDS):
+            await test(*args, **kwargs)
+
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with asyncio.Runner(loop_factory=HurriedLoop) as runner:
-            runner.run(asyncio.wait_for(test(*args, **kwargs), _LONGEST_SECONDS))
+            runner.run(limited(*args, **kwargs))
 
     return run
