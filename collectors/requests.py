@@ -219,11 +219,12 @@ class Cluster:
         return Watched(kind, subject, found.resource_version, found.namespace, found.name)
 
     def _tell(self, resource: Resource, odd: Odd) -> None:
-        """Once for each object: it may change every second."""
-        key = (str(resource), odd.name)
+        """Once for each way to be odd: there may be many such objects, and they may change every second."""
+        key = (str(resource), odd.why)
         if key not in self._told and len(self._told) < 1000:
             self._told.add(key)
-            log.warning("skipped %s %s, which is not as its API says: %s", resource.kind, odd.name, odd.why)
+            like = "skipped %s %s and all like it, for they are not as their API says: %s"
+            log.warning(like, resource.kind, odd.name, odd.why)
 
     async def _page(
         self,

@@ -191,18 +191,22 @@ async def list_into(
 ) -> str:
     """One LIST into the target, for the version that a WATCH goes on from."""
     resource = view.resource
-    begun, version = False, ""
+    begun, version, unreadable = False, "", 0
     pages = cluster.pages(resource, view, namespace, labels=labels, fields=fields, on_raw=on_raw)
     async with aclosing(pages):
         async for page in pages:
             at = cluster.now()
             if not begun or page.restarted:
                 target.begin(resource, namespace, at)
-                begun = True
+                begun, unreadable = True, 0
             for subject in page.objects:
                 target.put(resource, subject, at)
             version = page.resource_version
+            unreadable += page.unreadable
     target.synced(resource, namespace, cluster.now())
+    if unreadable:
+        # One of these may be just what another object refers to: it must not seem to be missing.
+        target.refused(resource, namespace, f"{unreadable} of them are not as their API says", cluster.now())
     return version
 
 

@@ -93,7 +93,8 @@ class Watching:
 
     def _tell_refusals(self) -> None:
         scopes = ((kind.resource, space) for kind, space in self.scopes)
-        refused = {str(scope[0]): self._refused[scope] for scope in scopes if scope in self._refused}
+        # What was read in part has been told of already.
+        refused = {str(each[0]): self._refused[each] for each in scopes if each in self._refused.keys() - self._read}
         if refused:
             why = next(iter(refused.values()))
             log.warning("%s: cannot read %s (%s): going on without", self._cluster.name, ", ".join(refused), why)

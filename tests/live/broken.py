@@ -34,3 +34,22 @@ def broken_pod(
     container = {"name": "app", "image": image, "imageID": "", "ready": False, "restartCount": 0}
     statuses = [{**container, "state": {"waiting": waiting}}]
     plane.api.patch_status(plane.api.path(made), {"status": {"phase": "Pending", "containerStatuses": statuses}})
+
+
+def grant(plane: ControlPlane, space: str, user: str, *resources: str) -> None:
+    """Lets a user read these kinds of that namespace."""
+    if not plane.api.exists(f"/api/v1/namespaces/{space}"):
+        plane.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    api = "rbac.authorization.k8s.io"
+    meta = {"name": f"{user}-reads", "namespace": space}
+    rules = [{"apiGroups": ["*"], "resources": [*resources], "verbs": ["get", "list", "watch"]}]
+    binding = {
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": meta["name"]},
+        "subjects": [{"kind": "User", "name": user, "apiGroup": api}],
+    }
+    plane.api.apply(
+        [
+            {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": meta, "rules": rules},
+            {"apiVersion": f"{api}/v1", "kind": "RoleBinding", "metadata": meta, **binding},
+        ]
+    )
