@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from collectors.answers import is_forbidden, nothing_readable
@@ -108,11 +109,11 @@ class Watching:
         for task in self._tasks:
             if task.done():
                 task.result()
-        try:
-            await asyncio.wait_for(self._woken.wait(), max(seconds, 0.0))
-        except TimeoutError:
-            return
-        self._woken.clear()
+        # Not asyncio.wait_for: in Python 3.11 that loses a cancellation which comes with the awakening.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._woken.wait()
+            self._woken.clear()
 
     async def close(self) -> None:
         """Ends all watches."""
