@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rich.console import CONSOLE_SVG_FORMAT, Console
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
 from rich.text import Text
 
 from infra.watch_or_replay import RECORDING
 
-_WIDTH = 118
+_WIDTH = 132
 # Without the fonts that it would fetch from elsewhere.
 _FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 _LINES = 40

@@ -1,6 +1,6 @@
 """Records a shop while it breaks, and while some of it is mended: what `make run` replays where there is no cluster.
 
-python -m infra.testbed.broken_shop FILE takes about seven minutes.
+python -m infra.testbed.broken_shop FILE takes about nine minutes.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ from infra.testbed.nodes import PLAY
 from infra.testbed.scenarios import SHOP, read
 
 _TROUBLES = read(Path(__file__).with_suffix(".yaml"))
-_HEALTHY_SECONDS, _BROKEN_SECONDS, _MENDED_SECONDS = 20.0, 200.0, 100.0
+_HEALTHY_SECONDS, _BROKEN_SECONDS, _MENDED_SECONDS = 20.0, 240.0, 200.0
 _FLAPS = 3
 
 
@@ -23,7 +23,16 @@ def record(plane: ControlPlane, file: Path) -> None:
     plane.api.wait(
         "/apis/apps/v1/namespaces/shop/statefulsets/db", lambda seen: seen["status"].get("readyReplicas") == 2
     )
-    command = [sys.executable, "-m", "kubewhy", "record", "--overwrite", "--kubeconfig", plane.admin_kubeconfig, file]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "kubewhy",
+        "record",
+        "--overwrite",
+        "--kubeconfig",
+        plane.admin_kubeconfig,
+        file,
+    ]
     with subprocess.Popen(command) as recorder:
         time.sleep(_HEALTHY_SECONDS)
         for each in _TROUBLES:
