@@ -89,6 +89,7 @@ class _Follower:
     version: str = ""
     failures: int = 0
     opened: float | None = None
+    steady: asyncio.TimerHandle | None = None
 
     async def round(self) -> None:
         """One LIST where there is no version to go on from, and one WATCH."""
@@ -113,8 +114,8 @@ class _Follower:
         await self.pause()
 
     async def in_trouble(self, trouble: Unreachable) -> None:
-        # A watch that breaks off and opens again at once is nobody's business.
-        if self.failures or not self.version:
+        # A watch that breaks off, and opens again at the second try, is nobody's business.
+        if self.failures > 1 or not self.version:
             self.cluster.troubles.begins(str(self), trouble)
         lagging = "resource version" in str(trouble).lower()
         if isinstance(trouble, NotAccepted) or (lagging and self.failures >= _HOPELESS):
@@ -132,7 +133,6 @@ class _Follower:
         self.version = await list_into(*scope, self.labels, self.fields, self.on_raw)
         self.ever_synced = True
         log.info("%s of %s: everything is listed", self, self.cluster.name)
-        self.cluster.troubles.ends(str(self))
         if self.on_synced:
             self.on_synced()
 
@@ -153,6 +153,8 @@ class _Follower:
                 async for event in events:
                     self._apply(event)
         finally:
+            if self.steady:
+                self.steady.cancel()
             lasted = self._now() - self.opened if self.opened else 0.0
             if lasted >= _SHORT_SECONDS:
                 self.failures = 0
@@ -161,17 +163,22 @@ class _Follower:
 
     def _opens(self) -> None:
         self.opened = self._now()
-        self.cluster.troubles.ends(str(self))
+        self.steady = asyncio.get_running_loop().call_later(_SHORT_SECONDS, self._in_step)
 
     def _apply(self, event: Watched) -> None:
         # Only now: a LIST that works and a WATCH that never does must not turn into a stream of LISTs.
         self.failures = 0
+        self._in_step()
         at = self.cluster.now()
         if event.type == "DELETED":
             self.target.remove(self.resource, event.namespace, event.name, at)
         elif event.object is not None:
             self.target.put(self.resource, event.object, at)
         self.version = event.resource_version or self.version
+
+    def _in_step(self) -> None:
+        """Not before: to open a watch is not yet to hear from it."""
+        self.cluster.troubles.ends(str(self))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
