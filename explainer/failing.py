@@ -1,171 +1,306 @@
-"""Which objects of one cluster fail now, what of it is still within its hold, and what fades when."""
+"""Which objects of one cluster fail: what is still within its hold, what counts, and what is over but kept for a while.
+
+A failure counts from the end of its hold on. When it is seen no more it is kept open for some time, so that what comes
+and goes is told once; what never counted is forgotten at once.
+"""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 
-from explainer.correlation import Held, ahead, later
-from kubewhy.records import Failure, Inventory, Ref, Report, Version, key_hash
+import msgspec
+
+from explainer.correlation import Held, ahead, fingerprint, later
+from explainer.flapping import Flapping
+from explainer.neighbours import Neighbours
+from kubewhy.records import Failure, Inventory, Record, Ref, Report, Version, key_hash
 
 # A report that comes twice or late comes within this time; so long the version of what recovered is remembered.
 REMEMBERED = timedelta(minutes=10)
+# What ends for good ends after its time, not at it: a failure may return in the very moment.
+_MOMENT = timedelta(microseconds=1)
 
 Key = tuple[str, str, str, int]  # rule, container, reason, and which of several alike
 
 
-@dataclass
-class _Timed:
+class Timed(msgspec.Struct):
+    """One failure of one object, on the clock of `now`."""
+
     failure: Failure
+    name: str  # its fingerprint
     first_seen: datetime
     opens: datetime
     fades: datetime | None
-
-    def open(self, now: datetime) -> bool:
-        return self.opens <= now and (self.fades is None or now < self.fades)
-
-    def next(self, now: datetime) -> datetime | None:
-        """When this next changes by itself."""
-        if now < self.opens:
-            return self.opens
-        return self.fades if self.fades and now < self.fades else None
+    counts: bool = False  # it has outlasted its hold
+    ended: datetime | None = None  # since when it is seen no more
 
 
-@dataclass
+class Row(Record, frozen=True, kw_only=True):
+    """What is kept of one object across restarts."""
+
+    report: Report  # without its failures
+    timed: list[tuple[Key, Timed]] = []
+    deleted: bool = False
+    forget: datetime | None = None  # it is well, and its version remembered until then
+
+
+@dataclass(slots=True)
 class _Object:
     report: Report
     hash: int
-    timed: dict[Key, _Timed] = field(default_factory=dict)
+    timed: dict[Key, Timed] = field(default_factory=dict)
     open: tuple[Failure, ...] = ()
     due: datetime | None = None
+    deleted: bool = False
+    forget: datetime | None = None
 
 
 class Failing:
-    """The failing objects of one cluster. A healthy object that did not fail before leaves nothing here."""
+    """The failing objects of one cluster. One that was never told of leaves nothing here when it is well."""
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: str, keep: timedelta, holds: Mapping[str, timedelta]) -> None:
+        self._cluster, self._holds = cluster, holds
         self._term = -1
         self._objects: dict[Ref, _Object] = {}
-        self._recovered: dict[Ref, tuple[Version, datetime]] = {}  # oldest first
         self._due: list[tuple[datetime, int, Ref]] = []
         self._scheduled = 0
-        self.count = 0  # open failures
-        self.changed = False  # which failures are open has changed since `settled`
-        self.deleted: set[Ref] = set()  # since `settled`
+        self._nothing_ends_before: datetime | None = None
+        self.flapping = Flapping(keep)
+        self.neighbours = Neighbours()
+        # Objects whose failures began to count, changed or ended, and what they name or named.
+        self.touched: dict[Ref, frozenset[Ref]] = {}
+        self.changed: set[Ref] = set()  # objects whose row is to be written
 
     def current(self, version: Version) -> bool:
         """False for what a collector says that is no longer the active one."""
         self._term = max(self._term, version.term)
         return version.term == self._term
 
-    def held(self) -> Iterator[Held]:
-        """The open failures."""
-        return ((each.report, failure) for each in self._objects.values() for failure in each.open)
+    @property
+    def term(self) -> int:
+        return self._term
 
-    def settled(self) -> None:
-        """The change has been taken notice of."""
-        self.changed = False
-        self.deleted = set()
+    def held(self, refs: Iterable[Ref]) -> list[Held]:
+        """The failures of these objects that count."""
+        found = (self._objects[ref] for ref in refs)
+        return [(each.report, failure) for each in found for failure in each.open]
 
     def version(self, ref: Ref) -> Version:
         """The version of what is held against a failing object."""
         return self._objects[ref].report.version
 
+    def is_deleted(self, ref: Ref) -> bool:
+        """Whether it, and the workload that it belongs to, were last heard of as deleted."""
+        known = self._objects.get(ref)
+        if known is None or not known.deleted:
+            return False
+        workload = self._objects.get(known.report.root)
+        return workload is not None and workload.deleted
+
+    def is_over(self, ref: Ref, failure: Failure) -> bool:
+        """Whether it is seen no more, and only kept for a while."""
+        known = self._objects.get(ref)
+        return known is not None and any(each.failure is failure and each.ended for each in known.timed.values())
+
     def report(self, report: Report, now: datetime) -> None:
         """Takes what is now held against one object. A repeat does no harm; an older one is dropped."""
         known = self._objects.get(report.ref)
         if known is None:
-            old = self._recovered.get(report.ref)
-            if report.gone or not report.failures or (old and report.version < old[0]):
+            # That a workload is gone matters where its pods are told of.
+            if not report.failures and not (report.gone and self.neighbours.is_named(report.ref)):
                 return
             known = self._objects[report.ref] = _Object(report, key_hash(report.ref.namespace, report.ref.name))
         elif report.version < known.report.version:
             return
-        if report.gone:
-            self._drop(known, report.version, now, deleted=True)
+        if not (known.timed or report.failures or known.deleted != report.gone):
             return
-        self.deleted.discard(report.ref)
-        timed = _timed(report, known.timed, now)
-        if not timed:
-            self._drop(known, report.version, now)
-            return
-        known.report, known.timed = report, timed
-        self._judge(known, now)
+        self._take(known, report, () if report.gone else report.failures, now)
 
     def inventory(self, inventory: Inventory, now: datetime) -> None:
-        """Whatever fails, is in range, older, and not listed, has been deleted."""
+        """Whatever fails, or is named by what fails, is in range, older, and not listed, has been deleted."""
         listed = set(inventory.hashes)
-        for each in list(self._objects.values()):
-            ref = each.report.ref
+        for ref in list(self.neighbours.every_name()):
+            known = self._objects.get(ref)
+            hash_ = known.hash if known else key_hash(ref.namespace, ref.name)
             if (
                 (ref.kind, ref.group) == (inventory.kind, inventory.group)
                 and (not inventory.namespaces or ref.namespace in inventory.namespaces)
-                and inventory.low <= each.hash < inventory.high
-                and each.report.version < inventory.version
-                and each.hash not in listed
+                and inventory.low <= hash_ < inventory.high
+                and (known is None or known.report.version < inventory.version)
+                and hash_ not in listed
             ):
-                self._drop(each, inventory.version, now, deleted=True)
+                gone = Report(
+                    cluster=self._cluster,
+                    version=inventory.version,
+                    ref=ref,
+                    root=known.report.root if known else ref,
+                    observed_at=now,
+                    gone=True,
+                )
+                self.report(gone, now)
 
     def advance(self, now: datetime) -> None:
-        """Opens what has outlasted its hold, and ends what has faded."""
+        """Lets count what has outlasted its hold, and ends what has faded or was kept for long enough."""
         while self._due and self._due[0][0] <= now:
             when, _, ref = heappop(self._due)
             known = self._objects.get(ref)
             if known and known.due == when:
                 known.due = None
                 self._judge(known, now)
-        for ref, (_, when) in list(self._recovered.items()):
-            if now - when < REMEMBERED:
-                break
-            del self._recovered[ref]
+        self.flapping.forget(now)
+
+    def let_nothing_end_before(self, when: datetime) -> None:
+        """After a silence, until there was time to say what is still so."""
+        self._nothing_ends_before = when
+
+    def row(self, ref: Ref) -> Row | None:
+        """What is to be kept of an object; None where nothing is."""
+        known = self._objects.get(ref)
+        if known is None:
+            return None
+        report = msgspec.structs.replace(known.report, failures=(), broken=())
+        return Row(report=report, timed=list(known.timed.items()), deleted=known.deleted, forget=known.forget)
+
+    def restore(self, term: int, rows: Iterable[Row]) -> None:
+        """As it was when those rows were written. The flaps come after."""
+        self._term = term
+        for row in rows:
+            ref = row.report.ref
+            known = _Object(row.report, key_hash(ref.namespace, ref.name), dict(row.timed), deleted=row.deleted)
+            known.forget = row.forget
+            self._objects[ref] = known
+            known.open = tuple(each.failure for each in known.timed.values() if each.counts)
+            self.neighbours.set(known.report, known.open)
+            self._schedule(known)
+
+    def active(self) -> Counter[str]:
+        """How many objects show each failure now, by fingerprint."""
+        every = (timed for known in self._objects.values() for timed in known.timed.values())
+        return Counter(each.name for each in every if each.counts and each.ended is None)
+
+    def _take(self, known: _Object, report: Report, failures: tuple[Failure, ...], now: datetime) -> None:
+        before = known.timed
+        if known.deleted != report.gone:
+            self.changed.add(report.ref)
+        known.report, known.forget, known.deleted = report, None, report.gone
+        known.timed = dict(self._timed(report, failures, before, now))
+        for key, each in before.items():
+            if key in known.timed:
+                continue
+            if report.broken:
+                # A rule that raised says nothing, so what was said before stays.
+                known.timed[key] = each
+            elif each.counts:
+                known.timed[key] = each
+                self._end(known, each, now)
+        if known.timed.keys() != before.keys() or any(before[key] is not each for key, each in known.timed.items()):
+            self.changed.add(report.ref)
+        self._judge(known, now)
+
+    def _timed(
+        self, report: Report, failures: tuple[Failure, ...], before: Mapping[Key, Timed], now: datetime
+    ) -> Iterator[tuple[Key, Timed]]:
+        """The failures with their times on the clock of `now`: the API server's differs, so only ages cross."""
+        behind = now - report.observed_at
+        alike: Counter[tuple[str, str, str]] = Counter()
+        for failure in failures:
+            kind = (failure.rule, failure.container, failure.reason)
+            key = (*kind, alike[kind])
+            alike[kind] += 1
+            told = before.get(key)
+            since = later(failure.since, behind) if failure.since else None
+            if since and not ahead(since, now):
+                since = min(since, now)
+            first_seen = told.first_seen if told else now
+            hold = self._holds.get(failure.rule)
+            opens = later(since or first_seen, timedelta(seconds=failure.hold) if hold is None else hold)
+            fades = later(failure.until, behind) if failure.until else None
+            name = fingerprint(self._cluster, report, failure)
+            if fades and fades <= now:
+                continue
+            if told is None:
+                yield key, Timed(failure, name, first_seen, opens, fades)
+                continue
+            if told.counts and since and since > now:
+                continue  # a deadline that was moved ahead has not come
+            yield key, self._again(told, failure, name, opens, fades, now)
+
+    def _again(
+        self, told: Timed, failure: Failure, name: str, opens: datetime, fades: datetime | None, now: datetime
+    ) -> Timed:
+        """Seen again. A later onset, as each crash of a loop is, does not end what has counted all along."""
+        moved = name != told.name
+        if told.counts and told.ended is None and moved:
+            self.flapping.ended(told.name, now)
+        if told.counts and (told.ended is not None or moved):
+            self.flapping.began(name, now)
+        if failure == told.failure and not moved and told.ended is None:
+            return told
+        return Timed(
+            failure, name, told.first_seen, min(opens, told.opens) if told.counts else opens, fades, told.counts
+        )
+
+    def _end(self, known: _Object, each: Timed, now: datetime) -> None:
+        if each.ended is None:
+            each.ended = now
+            self.flapping.ended(each.name, now)
+            self.changed.add(known.report.ref)
 
     def _judge(self, known: _Object, now: datetime) -> None:
-        self._set(known, tuple(each.failure for each in known.timed.values() if each.open(now)))
-        due = min((when for each in known.timed.values() if (when := each.next(now))), default=None)
+        """What of it counts at this moment."""
+        may_end = self._nothing_ends_before is None or now >= self._nothing_ends_before
+        for key, each in list(known.timed.items()):
+            if not each.counts and each.opens <= now and (each.fades is None or now < each.fades):
+                each.counts = True
+                self.flapping.began(each.name, now)
+                self.changed.add(known.report.ref)
+            if each.ended is None and each.fades and each.fades <= now and may_end:
+                self.changed.add(known.report.ref)
+                if each.counts:
+                    self._end(known, each, now)
+                else:
+                    del known.timed[key]
+            keep = self.flapping.keep_open(each.name)
+            if each.ended is not None and may_end and (now > each.ended + keep or not keep):
+                self.changed.add(known.report.ref)
+                del known.timed[key]
+        self._count(known)
+        if known.timed:
+            known.forget = None
+        elif known.forget is None:
+            known.forget = now + REMEMBERED
+            self.changed.add(known.report.ref)
+        elif known.forget <= now:
+            del self._objects[known.report.ref]
+            self.changed.add(known.report.ref)
+            return
+        self._schedule(known)
+
+    def _count(self, known: _Object) -> None:
+        counting = tuple(each.failure for each in known.timed.values() if each.counts)
+        changed = [_nature(each) for each in known.open] != [_nature(each) for each in counting]
+        known.open = counting
+        if changed:
+            ref = known.report.ref
+            names = self.touched.get(ref, frozenset()) | self.neighbours.names(ref)
+            self.neighbours.set(known.report, counting)
+            self.touched[ref] = names | self.neighbours.names(ref)
+
+    def _schedule(self, known: _Object) -> None:
+        due = min((when for each in known.timed.values() if (when := self._next(each))), default=known.forget)
         if due and (known.due is None or due < known.due):
             known.due = due
             self._scheduled += 1
             heappush(self._due, (due, self._scheduled, known.report.ref))
 
-    def _set(self, known: _Object, failures: tuple[Failure, ...]) -> None:
-        self.changed |= [_nature(each) for each in known.open] != [_nature(each) for each in failures]
-        self.count += len(failures) - len(known.open)
-        known.open = failures
-
-    def _drop(self, known: _Object, version: Version, now: datetime, *, deleted: bool = False) -> None:
-        ref = known.report.ref
-        self._set(known, ())
-        del self._objects[ref]
-        self._recovered.pop(ref, None)
-        self._recovered[ref] = (version, now)
-        if deleted:
-            self.deleted.add(ref)
-
-
-def _timed(report: Report, before: dict[Key, _Timed], now: datetime) -> dict[Key, _Timed]:
-    """The report's failures, with their times on the clock of `now`: the API server's differs, so only ages cross."""
-    behind = now - report.observed_at
-    timed: dict[Key, _Timed] = {}
-    alike: Counter[tuple[str, str, str]] = Counter()
-    for failure in report.failures:
-        name = (failure.rule, failure.container, failure.reason)
-        key = (*name, alike[name])
-        alike[name] += 1
-        told = before.get(key)
-        since = later(failure.since, behind) if failure.since else None
-        if since and not ahead(since, now):
-            since = min(since, now)
-        first_seen = told.first_seen if told else now
-        opens = later(since or first_seen, timedelta(seconds=failure.hold))
-        if told and told.open(now) and (since is None or since <= now):
-            # A later onset, as each crash of a loop is, does not end what was open all along.
-            opens = min(opens, told.opens)
-        timed[key] = _Timed(failure, first_seen, opens, later(failure.until, behind) if failure.until else None)
-    if report.broken:
-        # A rule that raised says nothing, so what was said before stays.
-        timed |= {key: each for key, each in before.items() if key not in timed}
-    return timed
+    def _next(self, each: Timed) -> datetime | None:
+        """When it next changes by itself."""
+        if not each.counts:
+            return each.opens
+        end = each.fades if each.ended is None else later(each.ended + self.flapping.keep_open(each.name), _MOMENT)
+        return max(end, self._nothing_ends_before) if end and self._nothing_ends_before else end
 
 
 def _nature(failure: Failure) -> tuple[object, ...]:

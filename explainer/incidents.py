@@ -1,187 +1,441 @@
-"""Incidents over time: a deterministic fold over reports, inventories and ticks, into one finding a transition."""
+"""Incidents over time: a deterministic fold over reports, inventories and ticks, into one finding a transition.
 
-from collections.abc import Iterable, Iterator
+It reads no clock and does no I/O. What it must not forget comes out as rows and goes in again by `restore`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from explainer.correlation import Group, correlate, incident_id
-from explainer.failing import Failing
-from kubewhy.records import Finding, Heartbeat, IncidentView, Inventory, Ref, Report, Severity, Tick, Told
+import msgspec
 
-Shape = tuple[frozenset[tuple[Ref, str]], Severity, Ref]
+from explainer.correlation import Group, correlate, incident_id, ref_order
+from explainer.failing import Failing, Row
+from explainer.flapping import Flaps
+from kubewhy.records import (
+    Failure,
+    Finding,
+    Heartbeat,
+    IncidentView,
+    Inventory,
+    Record,
+    Ref,
+    Report,
+    Severity,
+    Tick,
+    Told,
+    Version,
+)
 
-# A person is told of changes to one incident at most this often.
+# A person is told of changes to one incident at most this often, and ever more seldom where they go on and on.
 QUIET = timedelta(seconds=5)
-# So many open failures are grouped anew on every change; more of them so seldom that it takes little of the time.
+_SLOWEST = 6  # times that the pause doubles: to some five minutes
+# So many objects are grouped anew on every change; more of them so seldom that it takes little of the time.
 SMALL = 100
 PAUSE_EACH = timedelta(microseconds=200)
 SHOWN = 5
 
+KEEP_OPEN = timedelta(minutes=2)
+# Without a heartbeat for so long, nothing that is known of a cluster is certain any more.
+SILENT = timedelta(seconds=60)
+# When it is heard of again, its collector has so long to say what is still so.
+CATCHING_UP = timedelta(seconds=60)
 
-@dataclass
-class _Incident:
+_PRINTS = 20  # of an incident are kept, to know it again after a restart
+_SEPARATOR = "\x1f"
+
+
+class Shape(Record, frozen=True, kw_only=True):
+    """What makes a change worth telling."""
+
+    faults: str  # which failures, root and severity, as a hash
+    root: Ref
+    severity: Severity
+    count: int
+
+
+class Head(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One incident, as it is kept across restarts."""
+
     id: str
-    group: Group
+    number: int  # in the order of opening
     opened_at: datetime
     told_at: datetime
     told: Shape
+    title: str
     revision: int = 1
+    prints: tuple[str, ...] = ()
+    silence: bool = False  # it is about the cluster being silent
+
+
+@dataclass(slots=True)
+class _Incident:
+    head: Head
+    group: Group
+    grouped_at: datetime
+
+
+class ClusterRow(Record, frozen=True, kw_only=True):
+    """One cluster, as it is kept across restarts."""
+
+    term: int
+    number: int
+    heartbeat_at: datetime | None = None
+    nothing_ends_before: datetime | None = None
 
 
 @dataclass
 class _Cluster:
-    failing: Failing = field(default_factory=Failing)
-    open: dict[str, _Incident] = field(default_factory=dict)  # in the order of opening
+    failing: Failing
+    open: dict[str, _Incident] = field(default_factory=dict)  # the one told of the longest ago first
+    of: dict[Ref, set[str]] = field(default_factory=dict)  # the incidents that an object is in
     late: dict[str, None] = field(default_factory=dict)  # changed, not yet told
-    grouped_at: datetime | None = None
+    postponed: dict[Ref, frozenset[Ref]] = field(default_factory=dict)  # touched, and to be grouped anew later
+    postponed_until: datetime | None = None
+    silence: _Incident | None = None
+    heartbeat_at: datetime | None = None
+    nothing_ends_before: datetime | None = None
+    number: int = 0
+    changed: set[str] = field(default_factory=set)  # incidents whose row is to be written
+    is_changed: bool = True  # and the cluster's own
 
 
 class Incidents:
-    """A stage with the incidents of any number of clusters. It reads no clock and does no I/O."""
+    """A stage with the incidents of any number of clusters.
 
-    def __init__(self) -> None:
+    `keep_open` is how long a failure that is seen no more still counts; `holds` stand in for the rules' own; an
+    incident of which nothing new was told is told again after `repeat`.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep_open: timedelta = KEEP_OPEN,
+        holds: Mapping[str, timedelta] | None = None,
+        repeat: timedelta | None = None,
+    ) -> None:
+        self._keep_open, self._holds, self._repeat = keep_open, holds or {}, repeat
         self._clusters: dict[str, _Cluster] = {}
 
     def feed(self, record: Report | Inventory | Heartbeat | Tick, now: datetime) -> Iterator[Finding]:
         """The transitions this record brings about. `now` never goes back within one partition."""
         if isinstance(record, Tick):
             for name, cluster in self._clusters.items():
-                cluster.failing.advance(now)
-                yield from _regroup(name, cluster, now)
-                yield from _told_late(name, cluster, now)
+                yield from self._tick(name, cluster, now)
             return
-        cluster = self._clusters.setdefault(record.cluster, _Cluster())
+        cluster = self._cluster(record.cluster)
+        term = cluster.failing.term
+        if not cluster.failing.current(record.version):
+            return
+        cluster.is_changed |= cluster.failing.term != term
+        if isinstance(record, Heartbeat):
+            cluster.heartbeat_at, cluster.is_changed = now, True
+        if cluster.silence:
+            yield _heard(record.cluster, cluster, now)
         cluster.failing.advance(now)
-        if cluster.failing.current(record.version):
-            match record:
-                case Report():
-                    cluster.failing.report(record, now)
-                case Inventory():
-                    cluster.failing.inventory(record, now)
+        match record:
+            case Report():
+                cluster.failing.report(record, now)
+            case Inventory():
+                cluster.failing.inventory(record, now)
         yield from _regroup(record.cluster, cluster, now)
 
     def flush(self, now: datetime) -> Iterator[Finding]:
         """What has changed and was not told yet, to spare people: for when nothing comes after."""
         for name, cluster in self._clusters.items():
-            cluster.grouped_at = None
-            yield from _regroup(name, cluster, now)
+            yield from _regroup(name, cluster, now, at_once=True)
             for key in list(cluster.late):
                 yield _tell(name, cluster, cluster.open[key], now)
 
+    def rows(self) -> dict[str, bytes | None]:
+        """What has changed since this was last asked, to be written when the findings have arrived; None deletes."""
+        changed: dict[str, bytes | None] = {}
+        for name, cluster in self._clusters.items():
+            failing, flapping = cluster.failing, cluster.failing.flapping
+            for ref in failing.changed:
+                changed[_key(name, "object", *_parts(ref))] = _encoded(failing.row(ref))
+            for fingerprint in flapping.changed:
+                changed[_key(name, "flaps", fingerprint)] = _encoded(flapping.row(fingerprint))
+            for key in cluster.changed:
+                incident = (
+                    cluster.silence if cluster.silence and cluster.silence.head.id == key else cluster.open.get(key)
+                )
+                changed[_key(name, "incident", key)] = _encoded(incident.head if incident else None)
+            if cluster.is_changed:
+                changed[_key(name, "cluster")] = _encoded(
+                    ClusterRow(
+                        term=failing.term,
+                        number=cluster.number,
+                        heartbeat_at=cluster.heartbeat_at,
+                        nothing_ends_before=cluster.nothing_ends_before,
+                    )
+                )
+            failing.changed, flapping.changed, cluster.changed, cluster.is_changed = set(), set(), set(), False
+        return changed
 
-def _regroup(name: str, cluster: _Cluster, now: datetime) -> Iterator[Finding]:
+    def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """As it was when those rows were written. Raises msgspec.DecodeError for what is no such row."""
+        found: dict[str, dict[str, list[tuple[str, bytes]]]] = {}
+        for key, value in rows:
+            name, sort, *rest = key.split(_SEPARATOR)
+            found.setdefault(name, {}).setdefault(sort, []).append((_SEPARATOR.join(rest), value))
+        for name, sorts in found.items():
+            _restore(name, self._cluster(name), sorts)
+
+    def _cluster(self, name: str) -> _Cluster:
+        cluster = self._clusters.get(name)
+        if cluster is None:
+            cluster = self._clusters[name] = _Cluster(Failing(name, self._keep_open, self._holds))
+        return cluster
+
+    def _tick(self, name: str, cluster: _Cluster, now: datetime) -> Iterator[Finding]:
+        if cluster.silence is None and cluster.heartbeat_at and now - cluster.heartbeat_at > SILENT:
+            yield _silent(name, cluster, now)
+        if cluster.silence is None:
+            cluster.failing.advance(now)
+            yield from _regroup(name, cluster, now)
+            yield from _told_late(name, cluster, now)
+        if self._repeat:
+            yield from _repeated(name, cluster, now, self._repeat)
+
+
+def _silent(name: str, cluster: _Cluster, now: datetime) -> Finding:
+    """Nothing is heard of the cluster: what is known of it stays as it is."""
+    incident = _made(name, cluster, _silence(name, cluster), now.isoformat(), now)
+    incident.head.silence = True
+    cluster.silence = incident
+    return _finding(name, cluster, incident, "opened", now)
+
+
+def _silence(name: str, cluster: _Cluster) -> Group:
+    ref, since = Ref("Cluster", name), cluster.heartbeat_at
+    assert since
+    failure = Failure(
+        rule="cluster-silent",
+        severity=Severity.CRITICAL,
+        title="Nothing is heard of the cluster",
+        message="its collector has sent nothing for a minute; what was told of the cluster may be out of date",
+        since=since,
+    )
+    report = Report(cluster=name, version=Version(cluster.failing.term, 0), ref=ref, root=ref, observed_at=since)
+    (group,) = correlate(name, [(report, failure)])
+    return group
+
+
+def _heard(name: str, cluster: _Cluster, now: datetime) -> Finding:
+    incident = cluster.silence
+    assert incident
+    cluster.silence = None
+    cluster.changed.add(incident.head.id)
+    cluster.nothing_ends_before, cluster.is_changed = now + CATCHING_UP, True
+    cluster.failing.let_nothing_end_before(now + CATCHING_UP)
+    incident.head.revision += 1
+    return _finding(name, cluster, incident, "resolved", now, "recovered")
+
+
+def _regroup(name: str, cluster: _Cluster, now: datetime, *, at_once: bool = False) -> Iterator[Finding]:
+    """Groups anew whatever hangs together with what has changed."""
     failing = cluster.failing
-    count = failing.count
-    if not failing.changed:
+    waiting, failing.touched = failing.touched, {}
+    if cluster.postponed_until and (at_once or now >= cluster.postponed_until):
+        later, cluster.postponed, cluster.postponed_until = cluster.postponed, {}, None
+        waiting = {ref: waiting.get(ref, frozenset()) | later.get(ref, frozenset()) for ref in later | waiting}
+    names: dict[Ref, None] = {}
+    for ref, named in waiting.items():
+        when = None if at_once else _not_before(cluster, named)
+        if when and now < when:
+            cluster.postponed[ref] = cluster.postponed.get(ref, frozenset()) | named
+            cluster.postponed_until = min(when, cluster.postponed_until or when)
+        else:
+            names |= dict.fromkeys(sorted(named, key=ref_order))
+    if not names:
         return
-    if cluster.grouped_at and count > SMALL and now < cluster.grouped_at + count * PAUSE_EACH:
-        return
-    cluster.grouped_at = now
-    groups = correlate(name, failing.held())
-    kept = _matched(cluster.open.values(), groups)
-    survivors = {index: incident for incident, index in kept.values() if incident}
+    connected = list(failing.neighbours.connected(names))
+    groups = [group for refs in connected for group in correlate(name, failing.held(refs))]
+    near = {key for refs in (names, *connected) for ref in refs for key in cluster.of.get(ref, ())}
+    incidents = sorted((cluster.open[key] for key in near), key=lambda each: each.head.number)
+    kept = _matched([(each.head.id, each.group.fingerprints) for each in incidents], groups)
+    survivors = {index: key for key, index in kept.items()}
     live = {each for group in groups for each in group.fingerprints}
-    for incident in list(cluster.open.values()):
-        if incident.id not in kept:
+    for incident in incidents:
+        if incident.head.id not in kept:
             yield _resolve(name, cluster, incident, live, now)
     for index, group in enumerate(groups):
         if index in survivors:
-            yield from _update(name, cluster, survivors[index], group, now)
+            yield from _update(name, cluster, cluster.open[survivors[index]], group, now)
         else:
             yield _open(name, cluster, group, now)
-    failing.settled()
 
 
-def _matched(incidents: Iterable[_Incident], groups: list[Group]) -> dict[str, tuple[_Incident, int]]:
+def _not_before(cluster: _Cluster, names: Iterable[Ref]) -> datetime | None:
+    """When what names these may be grouped anew, if it belongs to something large."""
+    times = []
+    for name in names:
+        ref = name if name in cluster.of else cluster.failing.neighbours.one_of(name)
+        for key in cluster.of.get(ref, ()) if ref else ():
+            incident = cluster.open[key]
+            size = len(incident.group.members)
+            if size > SMALL:
+                times.append(incident.grouped_at + size * PAUSE_EACH)
+    return max(times, default=None)
+
+
+def _matched(incidents: Iterable[tuple[str, Iterable[str]]], groups: list[Group]) -> dict[str, int]:
     """Which group each incident goes on as: the oldest chooses first, the group it shares most with."""
-    where = {name: index for index, group in enumerate(groups) for name in group.fingerprints}
+    where: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        for fingerprint in group.fingerprints:
+            where.setdefault(fingerprint, []).append(index)
     taken: set[int] = set()
-    kept: dict[str, tuple[_Incident, int]] = {}
-    for incident in incidents:
+    kept: dict[str, int] = {}
+    for key, fingerprints in incidents:
         shared: dict[int, int] = {}
-        for name in incident.group.fingerprints:
-            index = where.get(name)
-            if index is not None and index not in taken:
-                shared[index] = shared.get(index, 0) + 1
+        for fingerprint in fingerprints:
+            for index in where.get(fingerprint, ()):
+                if index not in taken:
+                    shared[index] = shared.get(index, 0) + 1
         if shared:
             best = min(shared, key=lambda index: (-shared[index], index))
             taken.add(best)
-            kept[incident.id] = (incident, best)
+            kept[key] = best
     return kept
 
 
-def _open(name: str, cluster: _Cluster, group: Group, now: datetime) -> Finding:
+def _made(name: str, cluster: _Cluster, group: Group, opening: str, now: datetime) -> _Incident:
+    cluster.number += 1
+    cluster.is_changed = True
     # The opening tells this incident from an earlier one of the same failure.
+    key = incident_id(name, group.fingerprints[0], opening)
+    head = Head(id=key, number=cluster.number, opened_at=now, told_at=now, told=_shape(group), title=group.title)
+    head.prints = group.fingerprints[:_PRINTS]
+    cluster.changed.add(key)
+    return _Incident(head, group, now)
+
+
+def _open(name: str, cluster: _Cluster, group: Group, now: datetime) -> Finding:
     first = min(cluster.failing.version(ref) for ref in group.objects)
-    opening = f"{first.term}.{first.seq} {now.isoformat()}"
-    incident = _Incident(incident_id(name, group.fingerprints[0], opening), group, now, now, _shape(group))
-    cluster.open[incident.id] = incident
-    return _finding(name, incident, "opened", now)
+    incident = _made(name, cluster, group, f"{first.term}.{first.seq} {now.isoformat()}", now)
+    cluster.open[incident.head.id] = incident
+    _join(cluster, incident.head.id, group)
+    return _finding(name, cluster, incident, "opened", now)
 
 
 def _update(name: str, cluster: _Cluster, incident: _Incident, group: Group, now: datetime) -> Iterator[Finding]:
-    incident.group = group
-    if _shape(group) == incident.told:
-        cluster.late.pop(incident.id, None)
-    elif now - incident.told_at < QUIET:
-        cluster.late[incident.id] = None
+    head = incident.head
+    _part(cluster, head.id, incident.group)
+    _join(cluster, head.id, group)
+    incident.group, incident.grouped_at = group, now
+    if head.prints != group.fingerprints[:_PRINTS]:
+        head.prints = group.fingerprints[:_PRINTS]
+        cluster.changed.add(head.id)
+    if _shape(group) == head.told:
+        cluster.late.pop(head.id, None)
     else:
-        yield _tell(name, cluster, incident, now)
+        cluster.late[head.id] = None
+        yield from _told_if_due(name, cluster, incident, now)
+
+
+def _pause(incident: _Incident) -> timedelta:
+    """How long after it was last told of the incident may be told of again."""
+    head, group = incident.head, incident.group
+    if group.root != head.told.root or group.severity.rank > head.told.severity.rank:
+        return QUIET
+    return QUIET * 2.0 ** min(head.revision - 1, _SLOWEST)
 
 
 def _told_late(name: str, cluster: _Cluster, now: datetime) -> Iterator[Finding]:
     for key in list(cluster.late):
-        incident = cluster.open[key]
-        if now - incident.told_at >= QUIET:
-            yield _tell(name, cluster, incident, now)
+        yield from _told_if_due(name, cluster, cluster.open[key], now)
+
+
+def _told_if_due(name: str, cluster: _Cluster, incident: _Incident, now: datetime) -> Iterator[Finding]:
+    """Unless all of it is over, and will soon be resolved."""
+    over = cluster.failing.is_over
+    if now - incident.head.told_at >= _pause(incident) and not all(over(*each) for each in incident.group.members):
+        yield _tell(name, cluster, incident, now)
 
 
 def _tell(name: str, cluster: _Cluster, incident: _Incident, now: datetime) -> Finding:
-    cluster.late.pop(incident.id, None)
-    incident.revision += 1
-    incident.told_at = now
-    incident.told = _shape(incident.group)
-    return _finding(name, incident, "updated", now)
+    cluster.late.pop(incident.head.id, None)
+    incident.head.told, incident.head.title = _shape(incident.group), incident.group.title
+    return _retold(name, cluster, incident, "updated", now)
+
+
+def _repeated(name: str, cluster: _Cluster, now: datetime, repeat: timedelta) -> Iterator[Finding]:
+    while cluster.open:
+        incident = next(iter(cluster.open.values()))
+        if now - incident.head.told_at < repeat:
+            return
+        yield _retold(name, cluster, incident, "repeated", now)
+
+
+def _retold(name: str, cluster: _Cluster, incident: _Incident, transition: str, now: datetime) -> Finding:
+    head = incident.head
+    head.revision += 1
+    head.told_at = now
+    cluster.changed.add(head.id)
+    cluster.open[head.id] = cluster.open.pop(head.id)
+    return _finding(name, cluster, incident, transition, now)
 
 
 def _resolve(name: str, cluster: _Cluster, incident: _Incident, live: set[str], now: datetime) -> Finding:
-    del cluster.open[incident.id]
-    cluster.late.pop(incident.id, None)
-    incident.revision += 1
-    if not live.isdisjoint(incident.group.fingerprints):
+    head, group = incident.head, incident.group
+    del cluster.open[head.id]
+    cluster.late.pop(head.id, None)
+    cluster.changed.add(head.id)
+    _part(cluster, head.id, group)
+    head.revision += 1
+    if not live.isdisjoint(group.fingerprints):
         resolution = "superseded"
-    elif cluster.failing.deleted.issuperset(incident.group.objects):
+    elif all(cluster.failing.is_deleted(ref) for ref in group.objects):
         resolution = "deleted"
     else:
         resolution = "recovered"
-    return _finding(name, incident, "resolved", now, resolution)
+    return _finding(name, cluster, incident, "resolved", now, resolution)
+
+
+def _join(cluster: _Cluster, key: str, group: Group) -> None:
+    for ref in group.objects:
+        cluster.of.setdefault(ref, set()).add(key)
+
+
+def _part(cluster: _Cluster, key: str, group: Group) -> None:
+    for ref in group.objects:
+        incidents = cluster.of[ref]
+        incidents.discard(key)
+        if not incidents:
+            del cluster.of[ref]
 
 
 def _shape(group: Group) -> Shape:
-    """What makes a change worth telling."""
-    return (frozenset((ref, failure.rule) for ref, failure in group.members), group.severity, group.root)
+    faults = sha256("\0".join(group.fingerprints).encode()).hexdigest()[:16]
+    return Shape(faults=faults, root=group.root, severity=group.severity, count=len(group.objects))
 
 
-def _finding(name: str, incident: _Incident, transition: str, now: datetime, resolution: str | None = None) -> Finding:
-    group = incident.group
-    objects = group.objects
-    key = f"{incident.id} {incident.revision} {transition}"
+def _finding(
+    name: str, cluster: _Cluster, incident: _Incident, transition: str, now: datetime, resolution: str | None = None
+) -> Finding:
+    head, group = incident.head, incident.group
+    # What is over but kept for a while is not told any more, unless nothing else is left.
+    present = [each for each in group.members if not cluster.failing.is_over(*each)] or group.members
+    objects = tuple(dict.fromkeys(ref for ref, _ in present))
+    key = f"{head.id} {head.revision} {transition}"
     return Finding(
         id=sha256(key.encode()).hexdigest()[:32],
         transition=transition,
         at=now,
-        revision=incident.revision,
+        revision=head.revision,
         incident=IncidentView(
-            id=incident.id,
+            id=head.id,
             cluster=name,
-            title=group.title,
-            severity=group.severity,
+            title=head.title,
+            severity=head.told.severity,
             state="resolved" if resolution else "open",
-            root=group.root,
+            root=head.told.root,
             members=objects[:SHOWN],
             member_count=len(objects),
-            opened_at=incident.opened_at,
+            opened_at=head.opened_at,
             resolved_at=now if resolution else None,
             resolution=resolution,
             failures=tuple(
@@ -195,7 +449,52 @@ def _finding(name: str, incident: _Incident, transition: str, now: datetime, res
                     docs=failure.docs,
                     cause=failure.cause,
                 )
-                for ref, failure in group.members
+                for ref, failure in present
             ),
         ),
     )
+
+
+def _restore(name: str, cluster: _Cluster, sorts: Mapping[str, list[tuple[str, bytes]]]) -> None:
+    failing = cluster.failing
+    own = [msgspec.json.decode(value, type=ClusterRow) for _, value in sorts.get("cluster", ())]
+    objects = [msgspec.json.decode(value, type=Row) for _, value in sorts.get("object", ())]
+    failing.restore(own[0].term if own else -1, objects)
+    flaps = ((key, msgspec.json.decode(value, type=Flaps)) for key, value in sorts.get("flaps", ()))
+    failing.flapping.restore(flaps, failing.active())
+    for row in own:
+        cluster.number, cluster.heartbeat_at = row.number, row.heartbeat_at
+        cluster.nothing_ends_before = row.nothing_ends_before
+        if row.nothing_ends_before:
+            failing.let_nothing_end_before(row.nothing_ends_before)
+    heads = [msgspec.json.decode(value, type=Head) for _, value in sorts.get("incident", ())]
+    heads.sort(key=lambda head: head.number)
+    names = [row.report.ref for row in objects]
+    groups = [group for refs in failing.neighbours.connected(names) for group in correlate(name, failing.held(refs))]
+    kept = _matched([(head.id, head.prints) for head in heads if not head.silence], groups)
+    for head in sorted(heads, key=lambda head: head.told_at):
+        if head.silence:
+            cluster.silence = _Incident(head, _silence(name, cluster), head.told_at)
+        elif head.id in kept:
+            group = groups[kept[head.id]]
+            cluster.open[head.id] = _Incident(head, group, head.told_at)
+            _join(cluster, head.id, group)
+            if _shape(group) != head.told:
+                cluster.late[head.id] = None
+    # What belongs to no incident was not told when the rows were written.
+    for index, group in enumerate(groups):
+        if index not in kept.values():
+            failing.touched |= {ref: failing.neighbours.names(ref) for ref in group.objects}
+    cluster.is_changed = False
+
+
+def _key(*parts: str) -> str:
+    return _SEPARATOR.join(parts)
+
+
+def _parts(ref: Ref) -> tuple[str, str, str, str]:
+    return (ref.group, ref.kind, ref.namespace or "", ref.name)
+
+
+def _encoded(row: msgspec.Struct | None) -> bytes | None:
+    return None if row is None else msgspec.json.encode(row)

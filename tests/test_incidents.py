@@ -38,8 +38,10 @@ def broken(rule: str = "crash", **more: Any) -> Failure:
 class Clock:
     """Feeds records at a time of its own."""
 
-    def __init__(self) -> None:
-        self.stage = Incidents()
+    def __init__(self, **options: Any) -> None:
+        self.options = {"keep_open": timedelta(0), **options}
+        self.stage = Incidents(**self.options)
+        self.rows: dict[str, bytes] = {}
         self.now = START
         self.seq = 0
         self.findings: list[Finding] = []
@@ -55,6 +57,24 @@ class Clock:
             + (f" {each.incident.resolution}" if each.incident.resolution else "")
             for each in found
         ]
+
+    def restart(self) -> None:
+        """Goes on in another process, with what was kept."""
+        self.keep()
+        self.stage = Incidents(**self.options)
+        self.stage.restore(self.rows.items())
+
+    def keep(self) -> int:
+        """Writes what is to be kept, as the runtime does. Returns how many rows there were."""
+        changed = self.stage.rows()
+        self.rows.update({key: value for key, value in changed.items() if value is not None})
+        for key, value in changed.items():
+            if value is None:
+                self.rows.pop(key, None)
+        return len(changed)
+
+    def beat(self) -> list[str]:
+        return self.feed(Heartbeat(cluster="c", version=Version(1, self.seq), observed_at=self.server))
 
     def say(self, subject: str, *failures: Failure, root: str | None = None, **more: Any) -> list[str]:
         self.seq += 1
@@ -251,7 +271,7 @@ def test_when_one_incident_parts_each_failure_stays_in_an_incident(clock: Clock)
     node = Ref("Node", "n")
     for name in "abc":
         clock.say(f"Pod shop/{name}", broken(cause=node))
-    clock.wait(12)
+    clock.wait(20)
     assert clock.say("Pod shop/c", broken()) == ["updated Node n", "opened Pod shop/c"]
     assert len({each.incident.id for each in clock.findings}) == 2
 
@@ -297,10 +317,12 @@ STEPS = st.lists(
 )
 
 
-def play(steps: list[Any], *, twice: bool = False) -> Clock:
-    clock = Clock()
+def play(steps: list[Any], *, twice: bool = False, restart: bool = False, **options: Any) -> Clock:
+    clock = Clock(**options)
     for name, does, pause, cause, hold in steps:
         clock.wait(pause)
+        if restart:
+            clock.restart()
         failing = (broken(does, cause=cause, hold=hold),) if does in ("fail", "config") else ()
         for _ in range(1 + twice):
             more = {"gone": does == "gone", "broken": ("Pod",) if does == "raise" else ()}
@@ -360,3 +382,153 @@ def test_a_deadline_that_was_moved_ahead_ends_it(clock: Clock) -> None:
     clock.say("Pod shop/a", broken(since=clock.server))
     moved = broken(since=clock.server + timedelta(days=90))
     assert clock.say("Pod shop/a", moved) == ["resolved Pod shop/a recovered"]
+
+
+@given(STEPS, st.sampled_from([0, 7, 120]))
+def test_a_restart_at_any_point_changes_nothing(steps: list[Any], keep: int) -> None:
+    keep_open = timedelta(seconds=keep)
+    assert play(steps, restart=True, keep_open=keep_open).findings == play(steps, keep_open=keep_open).findings
+
+
+@pytest.fixture
+def patient() -> Clock:
+    return Clock(keep_open=timedelta(minutes=2))
+
+
+def test_what_comes_back_within_two_minutes_was_never_away(patient: Clock) -> None:
+    patient.say("Pod shop/a", broken())
+    for _ in range(10):
+        assert patient.say("Pod shop/a") == []
+        assert patient.wait(119) == []
+        assert patient.say("Pod shop/a", broken()) == []
+    assert patient.say("Pod shop/a") == []
+
+
+def test_what_stays_away_is_resolved_after_two_minutes(patient: Clock) -> None:
+    patient.say("Pod shop/a", broken())
+    patient.say("Pod shop/a")
+    assert patient.wait(119) == []
+    assert patient.wait(3) == ["resolved Pod shop/a recovered"]
+
+
+def test_what_toggles_for_an_hour_is_told_three_times_at_most(patient: Clock) -> None:
+    for _ in range(15):
+        patient.say("Pod shop/a", broken())
+        patient.wait(120)
+        patient.say("Pod shop/a")
+        patient.wait(120)
+    assert len(patient.findings) <= 3
+    assert patient.wait(3600) == ["resolved Pod shop/a recovered"]
+
+
+@pytest.mark.parametrize("minutes", [3, 5, 10, 20])
+def test_what_flaps_slowly_is_kept_open_ever_longer(patient: Clock, minutes: int) -> None:
+    for _ in range(30):
+        patient.say("Pod shop/a", broken())
+        patient.wait(minutes * 60)
+        patient.say("Pod shop/a")
+        patient.wait(minutes * 60)
+    assert len(patient.findings) <= 10
+
+
+def test_what_flapped_long_ago_is_resolved_as_soon_as_any(patient: Clock) -> None:
+    for _ in range(4):
+        patient.say("Pod shop/a", broken())
+        patient.say("Pod shop/a")
+        patient.wait(60)
+    patient.wait(3 * 3600)
+    patient.say("Pod shop/a", broken())
+    patient.say("Pod shop/a")
+    assert patient.wait(123) == ["resolved Pod shop/a recovered"]
+
+
+def test_symptoms_that_take_longer_to_end_stay_in_the_incident(patient: Clock) -> None:
+    patient.say("Pod shop/a", broken(cause=Ref("Secret", "password", "shop")), root="Deployment shop/web")
+    patient.say("Deployment shop/web", broken("unavailable", symptom=True))
+    patient.wait(60)
+    patient.say("Pod shop/a", root="Deployment shop/web")
+    assert patient.wait(30) == []
+    patient.say("Deployment shop/web")
+    assert patient.wait(200) == ["resolved Secret shop/password recovered"]
+
+
+def test_what_remains_when_the_root_is_well_is_told(patient: Clock) -> None:
+    patient.say("Pod shop/a", broken(cause=Ref("Secret", "password", "shop")), root="Deployment shop/web")
+    patient.say("Deployment shop/web", broken("unavailable", symptom=True))
+    patient.wait(60)
+    patient.say("Pod shop/a", root="Deployment shop/web")
+    assert patient.wait(300) == ["updated Deployment shop/web"]
+    assert patient.findings[-1].incident.id == patient.findings[0].incident.id
+
+
+def test_failing_pods_that_are_replaced_by_good_ones_have_recovered(patient: Clock) -> None:
+    patient.say("Pod shop/a", broken(), root="Deployment shop/web")
+    patient.say("Pod shop/a", root="Deployment shop/web", gone=True)
+    assert patient.wait(123) == ["resolved Deployment shop/web recovered"]
+
+
+@pytest.mark.parametrize("first", ["Pod shop/a", "Deployment shop/web"])
+def test_a_workload_that_is_deleted_with_its_pods_is_resolved_as_deleted(patient: Clock, first: str) -> None:
+    patient.say("Pod shop/a", broken(), root="Deployment shop/web")
+    for subject in sorted(["Pod shop/a", "Deployment shop/web"], key=lambda each: each != first):
+        patient.say(subject, root="Deployment shop/web", gone=True)
+        patient.wait(10)
+    assert patient.wait(123) == ["resolved Deployment shop/web deleted"]
+
+
+def test_a_silent_cluster_is_told_once_and_nothing_in_it_ends(patient: Clock) -> None:
+    patient.beat()
+    patient.say("Pod shop/a", broken(until=patient.server + 30 * SECOND))
+    assert patient.wait(60) == []
+    patient.say("Pod shop/b", broken(until=patient.server + 300 * SECOND))
+    assert patient.wait(3600) == ["opened Cluster c"]
+    assert patient.beat() == ["resolved Cluster c recovered"]
+    patient.say("Pod shop/b", broken(until=patient.server + 3600 * SECOND))
+    patient.beat()
+    assert patient.wait(55) == []
+
+
+def test_a_silence_survives_a_restart(patient: Clock) -> None:
+    patient.beat()
+    patient.wait(70)
+    patient.restart()
+    assert patient.wait(100) == []
+    assert patient.beat() == ["resolved Cluster c recovered"]
+
+
+def test_an_incident_is_repeated_only_where_that_is_asked_for() -> None:
+    clock = Clock(repeat=timedelta(hours=4))
+    clock.say("Pod shop/a", broken())
+    clock.wait(3600)
+    clock.say("Pod shop/b", broken())
+    assert clock.wait(4 * 3600) == ["repeated Pod shop/a", "repeated Pod shop/b"]
+
+
+def test_an_unchanged_failure_is_told_once_in_a_day_and_costs_no_writing(patient: Clock) -> None:
+    failure = broken(since=patient.server)
+    patient.say("Pod shop/a", failure)
+    patient.keep()
+    for minute in range(0, 24 * 60, 30):
+        patient.now = START + timedelta(minutes=minute)
+        if minute % 480 == 0:
+            patient.restart()
+        patient.say("Pod shop/a", failure)
+        assert patient.keep() == 0
+    assert [each.transition for each in patient.findings] == ["opened"]
+
+
+def test_two_hundred_open_incidents_survive_a_restart_in_silence(patient: Clock) -> None:
+    for n in range(200):
+        patient.say(f"Pod shop/p{n}", broken())
+    patient.wait(10)
+    patient.restart()
+    for n in range(200):
+        assert patient.say(f"Pod shop/p{n}", broken()) == []
+    assert patient.wait(600) == []
+
+
+def test_holds_can_be_others_than_the_rules_own() -> None:
+    clock = Clock(holds={"crash": timedelta(minutes=15)})
+    assert clock.say("Pod shop/a", broken()) == []
+    assert clock.wait(899) == []
+    assert clock.wait(1) == ["opened Pod shop/a"]
