@@ -87,10 +87,6 @@ class Failing:
         found = (self._objects[ref] for ref in refs)
         return [(each.report, failure) for each in found for failure in each.open]
 
-    def version(self, ref: Ref) -> Version:
-        """The version of what is held against a failing object."""
-        return self._objects[ref].report.version
-
     def is_deleted(self, ref: Ref) -> bool:
         """Whether it, and the workload that it belongs to, were last heard of as deleted."""
         known = self._objects.get(ref)

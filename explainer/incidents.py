@@ -36,7 +36,6 @@ SMALL = 100
 PAUSE_EACH = timedelta(microseconds=200)
 SHOWN = 5
 
-KEEP_OPEN = timedelta(minutes=2)
 # Without a heartbeat for so long, nothing that is known of a cluster is certain any more.
 SILENT = timedelta(seconds=60)
 # When it is heard of again, its collector has so long to say what is still so.
@@ -66,6 +65,7 @@ class Head(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fiel
     title: str
     revision: int = 1
     prints: tuple[str, ...] = ()
+    changed_at: datetime | None = None  # since when it is otherwise than it was told
     silence: bool = False  # it is about the cluster being silent
 
 
@@ -111,7 +111,7 @@ class Incidents:
     def __init__(
         self,
         *,
-        keep_open: timedelta = KEEP_OPEN,
+        keep_open: timedelta = timedelta(0),
         holds: Mapping[str, timedelta] | None = None,
         repeat: timedelta | None = None,
     ) -> None:
@@ -202,7 +202,7 @@ class Incidents:
 
 def _silent(name: str, cluster: _Cluster, now: datetime) -> Finding:
     """Nothing is heard of the cluster: what is known of it stays as it is."""
-    incident = _made(name, cluster, _silence(name, cluster), now.isoformat(), now)
+    incident = _made(name, cluster, _silence(name, cluster), now)
     incident.head.silence = True
     cluster.silence = incident
     return _finding(name, cluster, incident, "opened", now)
@@ -302,11 +302,11 @@ def _matched(incidents: Iterable[tuple[str, Iterable[str]]], groups: list[Group]
     return kept
 
 
-def _made(name: str, cluster: _Cluster, group: Group, opening: str, now: datetime) -> _Incident:
+def _made(name: str, cluster: _Cluster, group: Group, now: datetime) -> _Incident:
     cluster.number += 1
     cluster.is_changed = True
-    # The opening tells this incident from an earlier one of the same failure.
-    key = incident_id(name, group.fingerprints[0], opening)
+    # Number and time tell this incident from an earlier one of the same failure.
+    key = incident_id(name, group.fingerprints[0], f"{cluster.number} {now.isoformat()}")
     head = Head(id=key, number=cluster.number, opened_at=now, told_at=now, told=_shape(group), title=group.title)
     head.prints = group.fingerprints[:_PRINTS]
     cluster.changed.add(key)
@@ -314,8 +314,7 @@ def _made(name: str, cluster: _Cluster, group: Group, opening: str, now: datetim
 
 
 def _open(name: str, cluster: _Cluster, group: Group, now: datetime) -> Finding:
-    first = min(cluster.failing.version(ref) for ref in group.objects)
-    incident = _made(name, cluster, group, f"{first.term}.{first.seq} {now.isoformat()}", now)
+    incident = _made(name, cluster, group, now)
     cluster.open[incident.head.id] = incident
     _join(cluster, incident.head.id, group)
     return _finding(name, cluster, incident, "opened", now)
@@ -329,7 +328,11 @@ def _update(name: str, cluster: _Cluster, incident: _Incident, group: Group, now
     if head.prints != group.fingerprints[:_PRINTS]:
         head.prints = group.fingerprints[:_PRINTS]
         cluster.changed.add(head.id)
-    if _shape(group) == head.told:
+    changed_at = None if _shape(group) == head.told else head.changed_at or now
+    if changed_at != head.changed_at:
+        head.changed_at = changed_at
+        cluster.changed.add(head.id)
+    if changed_at is None:
         cluster.late.pop(head.id, None)
     else:
         cluster.late[head.id] = None
@@ -350,15 +353,17 @@ def _told_late(name: str, cluster: _Cluster, now: datetime) -> Iterator[Finding]
 
 
 def _told_if_due(name: str, cluster: _Cluster, incident: _Incident, now: datetime) -> Iterator[Finding]:
-    """Unless all of it is over, and will soon be resolved."""
-    over = cluster.failing.is_over
-    if now - incident.head.told_at >= _pause(incident) and not all(over(*each) for each in incident.group.members):
+    """Unless all of it is over, or it becomes less and may soon be gone."""
+    head, group, is_over = incident.head, incident.group, cluster.failing.is_over
+    less = head.changed_at and len(group.objects) < head.told.count and now - head.changed_at < QUIET
+    if now - head.told_at >= _pause(incident) and not less and not all(is_over(*each) for each in group.members):
         yield _tell(name, cluster, incident, now)
 
 
 def _tell(name: str, cluster: _Cluster, incident: _Incident, now: datetime) -> Finding:
     cluster.late.pop(incident.head.id, None)
-    incident.head.told, incident.head.title = _shape(incident.group), incident.group.title
+    head, group = incident.head, incident.group
+    head.told, head.title, head.changed_at = _shape(group), group.title, None
     return _retold(name, cluster, incident, "updated", now)
 
 

@@ -28,7 +28,7 @@ class Pipeline:
 
     def __init__(self, analyzers: Iterable[Analyzer[Any]], *, no_hold: bool = False) -> None:
         self._analyzers = AnalyzerStage(analyzers)
-        self._incidents = Incidents(keep_open=timedelta(0)) if no_hold else Incidents()
+        self._incidents = Incidents()
         self._no_hold = no_hold
 
     def feed(self, record: Record, now: datetime) -> list[Finding]:
