@@ -54,12 +54,14 @@ def test_a_long_message_stays_on_its_line() -> None:
     assert shown(clock, terminal=True, plain=True).count(b"\n") == 2
 
 
-def test_no_more_than_three_failures_are_named() -> None:
-    clock = shop()
-    updated = next(each for each in clock.findings if each.transition == "updated")
-    head, *members, rest = [line.plain.strip() for line in lines(updated)]
+def test_replicas_that_fail_alike_share_a_line_and_no_more_than_three_lines_are_shown() -> None:
+    clock = Clock()
+    for number, message in enumerate(["exit 1", "exit 1", "exit 2", "exit 3", "exit 4", "exit 5"]):
+        clock.say(f"Pod shop/web-{number}", broken("crash", message=message), root="Deployment shop/web")
+    clock.wait(10)
+    head, *members, rest = [line.plain.strip() for line in lines(clock.findings[-1])]
     assert "UPDATED" in head
-    assert members == [f"Pod shop/web-{number}: exited with 1" for number in (1, 2, 3)]
+    assert members == ["Pod shop/web-0 and 1 more: exit 1", "Pod shop/web-2: exit 2", "Pod shop/web-3: exit 3"]
     assert rest == "and 2 more"
 
 

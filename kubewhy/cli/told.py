@@ -1,6 +1,6 @@
 """Findings as lines on a terminal, as they come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -36,10 +36,15 @@ def lines(finding: Finding) -> list[Text]:
         lasted = age(incident.opened_at, incident.resolved_at or finding.at)
         head.append(f"  ({incident.resolution} after {lasted})", style="dim")
         return [head]
-    shown = [Text(f"{'':10}{_words(told)}") for told in incident.failures[:SHOWN]]
-    rest = len(incident.failures) - len(shown)
+    alike: dict[tuple[str, str], list[Told]] = {}
+    for told in incident.failures:
+        alike.setdefault((told.rule, told.message), []).append(told)
+    named = list(alike.values())[:SHOWN]
+    shown = [Text(f"{'':10}{_words(each)}") for each in named]
+    rest = len(incident.failures) - sum(map(len, named))
     return [head, *shown, *([Text(f"{'':10}and {rest} more", style="dim")] if rest else [])]
 
 
-def _words(told: Told) -> str:
-    return f"{clean(str(told.object))}: {clean(told.message)}"
+def _words(alike: Sequence[Told]) -> str:
+    first, more = alike[0], len(alike) - 1
+    return f"{clean(str(first.object))}{f' and {more} more' if more else ''}: {clean(first.message)}"
