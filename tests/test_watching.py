@@ -177,3 +177,38 @@ async def test_closing_ends_every_watch(tmp_path: Path) -> None:
         await until(watched, lambda: server.watching == 2)
         await watched.close()
         await until(watched, lambda: server.watching == 0)
+
+
+@hurried
+async def test_a_refusal_that_lasts_is_told_once_and_one_that_passes_not_at_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = Calls()
+    async with api_server() as server, watching(server, tmp_path, target) as watched:
+        await watched.settle()
+        server.refused["pods"] = 403
+        await server.forget()
+        await until(watched, lambda: server.asked.count("watch pods") >= 3)
+        server.refused.clear()
+        await until(watched, lambda: words(target).count("synced Pod all") == 2)
+        assert not caplog.records
+        server.refused["pods"] = 403
+        await server.forget()
+        await until(watched, lambda: words(target).count("refused Pod all") == 2, 900)
+    assert [each.message for each in caplog.records] == ["shop: cannot read pods any more (forbidden: no)"]
+
+
+@hurried
+async def test_what_befalls_all_kinds_is_told_once_each_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with api_server() as server, watching(server, tmp_path, Calls()) as watched:
+        await watched.settle()
+        for told in (2, 4):
+            server.refused |= {"pods": 503, "nodes": 503}
+            await server.forget()
+            await until(watched, lambda: len(caplog.records) == told - 1, 300)  # noqa: B023
+            server.refused.clear()
+            await until(watched, lambda: len(caplog.records) == told, 300)  # noqa: B023
+    lasting = "shop: out of reach ({} answers 503 for {}: no); trying again"
+    for begun, over in zip(caplog.records[::2], caplog.records[1::2], strict=True):
+        assert begun.message in {lasting.format(server.url, kind) for kind in ("pods", "nodes")}
+        assert over.message == "shop: in step again"
