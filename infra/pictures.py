@@ -7,15 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
 from infra.watch_or_replay import RECORDING
 
 _WIDTH = 132
-# Without the fonts that it would fetch from elsewhere.
-_FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 _LINES = 40
 
 
@@ -31,7 +28,9 @@ def draw(command: str, *args: str) -> str:
     ).stdout
     console = Console(record=True, width=_WIDTH, file=io.StringIO(), force_terminal=True, color_system="standard")
     console.print(Text("\n").join(Text.from_ansi(told).split()[:_LINES]))
-    return console.export_svg(title=f"kubewhy {command}", code_format=_FORMAT, unique_id=f"kubewhy-{command}")
+    picture = console.export_svg(title=f"kubewhy {command}", unique_id=f"kubewhy-{command}")
+    # Without the fonts that it would fetch from elsewhere.
+    return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
 
 
 def draw_all() -> dict[str, str]:

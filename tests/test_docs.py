@@ -13,6 +13,7 @@ import pytest
 
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
+from infra.pictures import draw_all
 from kubewhy.cli.report import Document, report
 from kubewhy.cli.rules import markdown, reference, text
 from kubewhy.records import (
@@ -129,3 +130,10 @@ def test_every_link_between_our_documents_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_pictures_are_current() -> None:
+    folder = REFERENCE.parent / "pictures"
+    drawn = draw_all()
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == drawn, "run make docs"
+    assert all("OPENED" in each or "CRITICAL" in each for each in drawn.values())
