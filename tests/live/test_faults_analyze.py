@@ -15,6 +15,7 @@ from collectors.credentials import connect
 from collectors.requests import Limits
 from infra.testbed.control_plane import ControlPlane
 from kubewhy.errors import ConfigError
+from tests.live.audited import audited
 from tests.live.broken import broken_pod, grant
 from tests.live.command import Said, Shell
 from tests.live.faults import Fault, FaultProxy
@@ -32,7 +33,7 @@ def status(code: int, message: str = HOSTILE) -> bytes:
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    with ControlPlane.start(controllers=False) as plane:
+    with audited(controllers=False) as plane:
         broken_pod(plane, "shop", "web")
         yield plane
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from infra.testbed.control_plane import ControlPlane
+from tests.live.audited import audited
 from tests.live.command import Shell
 
 pytestmark = pytest.mark.live
@@ -66,7 +67,7 @@ def test_wrong_usage(args: list[str], said: str) -> None:
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    with ControlPlane.start(controllers=False) as plane:
+    with audited(controllers=False) as plane:
         yield plane
 
 

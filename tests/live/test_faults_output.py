@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from infra.testbed.control_plane import ControlPlane
+from tests.live.audited import audited
 from tests.live.broken import broken_pod
 from tests.live.cli import KUBEWHY
 from tests.live.command import Shell
@@ -31,7 +32,7 @@ INT, TERM = signal.SIGINT, signal.SIGTERM
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    with ControlPlane.start(controllers=False) as plane:
+    with audited(controllers=False) as plane:
         broken_pod(plane, "shop", "web", HOSTILE, image=f"shop/{HOSTILE.strip()}", env={"KEY": PASSWORD})
         for number in range(1, PODS):
             broken_pod(plane, "shop", f"web-{number}")

@@ -9,6 +9,7 @@ import pytest
 import zstandard
 
 from infra.testbed.control_plane import ControlPlane
+from tests.live.audited import audited
 from tests.live.broken import broken_pod
 from tests.live.command import Shell
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    with ControlPlane.start(controllers=False) as plane:
+    with audited(controllers=False) as plane:
         broken_pod(plane, "shop", "web")
         yield plane
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from infra.testbed.control_plane import ControlPlane
+from tests.live.audited import audited
 from tests.live.broken import broken_pod, grant
 from tests.live.command import Running, Shell
 from tests.live.faults import Fault, FaultProxy
@@ -34,7 +35,7 @@ def error_event(code: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    with ControlPlane.start(controllers=False) as plane:
+    with audited(controllers=False) as plane:
         broken_pod(plane, "shop", "always")
         yield plane
 

@@ -19,6 +19,7 @@ from infra.testbed.control_plane import ControlPlane
 from kubewhy.kube import KINDS
 from kubewhy.kube.core import Pod, Service
 from kubewhy.kube.meta import Object, Resource
+from tests.live.audited import audited
 from tests.live.faults import Fault, FaultProxy
 
 pytestmark = pytest.mark.live
@@ -74,7 +75,7 @@ class Mirror:
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    with ControlPlane.start(controllers=False) as plane:
+    with audited(controllers=False) as plane:
         yield plane
 
 
