@@ -131,8 +131,11 @@ def refusal(server: str, what: str, code: int, body: bytes, retry_after: str | N
 
 def redirected(server: str, location: str) -> Unreachable:
     """Not followed: an API server redirects nobody, and the credentials are for it alone. Only the host is told."""
-    url = urlsplit(location)
-    where = f"{url.scheme}://{url.hostname}" if url.hostname else "another page"
+    try:
+        url = urlsplit(location)
+        where = f"{url.scheme}://{url.hostname}" if url.hostname else "another page"
+    except ValueError:
+        where = "nowhere"
     return Unreachable(
         f"{server} redirects to {where}: a proxy may want a sign-in; name the API server itself in the kubeconfig",
         lasting=True,
@@ -158,6 +161,8 @@ def broken(server: str, error: Exception) -> Unreachable:
             return Unreachable(f"the proxy {error.host}:{error.port} for {server} cannot be reached: check HTTPS_PROXY")
         case aiohttp.ClientHttpProxyError():
             return Unreachable(f"the proxy for {server} answers {error.status}: check HTTPS_PROXY and proxy-url")
+        case aiohttp.ClientResponseError():
+            return Unreachable(f"{server} answers, but not as HTTP does: check the address and the port")
         case aiohttp.ClientConnectorDNSError() | UnicodeError():
             return Unreachable(f"cannot find the host of {server}: check its name, DNS, or your VPN")
         case TimeoutError():

@@ -244,11 +244,10 @@ def _lines(path: Path) -> Iterator[bytes]:
     """Whole lines. What follows the last flush of a killed recording is not one."""
     try:
         with path.open("rb") as file:
-            start = file.read(len(_MAGIC))
+            start = file.peek(len(_MAGIC))[: len(_MAGIC)]
             if start != _MAGIC:
                 what = "is empty" if not start else "is no recording"
                 raise ConfigError(f"{path}: {what}; name a file that `kubewhy record` wrote")
-            file.seek(0)
             rest = b""
             with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream:
                 while chunk := _more(path, stream):

@@ -4,7 +4,9 @@ import asyncio
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,10 @@ LASTING = {
     "a redirect": (
         [Fault("", times=ALWAYS, status=302, headers={"Location": "https://login.example/?token=x"})],
         "redirects to https://login.example: a proxy may want a sign-in; name the API server itself",
+    ),
+    "a redirect to nowhere": (
+        [Fault("", times=ALWAYS, status=302, headers={"Location": "http://[::bad"})],
+        "redirects to nowhere: ",
     ),
     "a redirect to itself": (
         [Fault("", unless="login", times=ALWAYS, status=307, headers={"Location": "/login"})],
@@ -284,17 +290,39 @@ async def test_a_server_that_hears_and_never_answers(plane: ControlPlane, proxy:
                 await cluster.identify()
 
 
-def test_something_else_behind_the_address(plane: ControlPlane, shell: Shell, tmp_path: Path) -> None:
+@pytest.fixture
+def greeting() -> Iterator[str]:
+    """A server that speaks first, as SSH does; its host and port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    connection.sendall(b"SSH-2.0-OpenSSH_10.0\r\n\x1b[31m")
+
+        threading.Thread(target=greet, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "what", "said"),
+    [
+        ("http", "etcd", "has no API for cronjobs.batch): check the server's address"),
+        ("https", "etcd", "is the API server up, and the address right?"),
+        ("http", "ssh", "answers, but not as HTTP does: check the address and the port"),
+        ("https", "ssh", "no TLS connection to https://127.0.0.1:"),
+    ],
+)
+def test_something_else_behind_the_address(
+    plane: ControlPlane, shell: Shell, tmp_path: Path, greeting: str, scheme: str, what: str, said: str
+) -> None:
     document = json.loads(plane.admin_kubeconfig.read_text())
-    cluster = document["clusters"][0]["cluster"]
+    place = plane.etcd_url.split("//")[1] if what == "etcd" else greeting
+    document["clusters"][0]["cluster"]["server"] = f"{scheme}://{place}"
     path = tmp_path / "kubeconfig"
-    cluster["server"] = plane.etcd_url
     path.write_text(json.dumps(document))
-    said = shell.run("analyze", "--kubeconfig", path)
-    assert said.status == 1
-    assert "check the server's address" in said.line
-    cluster["server"] = plane.etcd_url.replace("http", "https")
-    path.write_text(json.dumps(document))
-    said = shell.run("analyze", "--kubeconfig", path)
-    assert said.status == 1
-    assert "is the API server up, and the address right?" in said.line
+    told = shell.run("analyze", "--kubeconfig", path)
+    assert told.status == 1
+    assert said in told.line

@@ -1,6 +1,7 @@
 """Recordings that are damaged, foreign or absent, and files that none can be written to."""
 
 import json
+import os
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,6 +121,17 @@ def test_recordings_that_are_not_there(shell: Shell, tmp_path: Path) -> None:
     told = shell.run("run", "--from", tmp_path)
     assert told.status == 1
     assert "cannot read the recording (Is a directory); name another file" in told.line
+
+
+def test_a_recording_that_comes_through_a_pipe(shell: Shell, recording: bytes) -> None:
+    for command in ("analyze", "run"):
+        reader, writer = os.pipe()
+        os.write(writer, recording)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            told = shell.run(command, "--no-hold", "-o", "json", "--from", "/dev/stdin", stdin=pipe)
+        assert (told.status, told.err) == (0, "")
+        assert '"web"' in told.out
 
 
 def test_a_namespace_that_a_recording_does_not_hold(shell: Shell, tmp_path: Path, recording: bytes) -> None:
