@@ -44,7 +44,7 @@ class FaultProxy:
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
         self._faults: list[Fault] = []
-        self._streams: set[asyncio.Transport] = set()
+        self._streams: dict[asyncio.Transport, str] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.asked: list[Asked] = []
@@ -73,17 +73,18 @@ class FaultProxy:
     def clear(self) -> None:
         self._faults.clear()
 
-    def cut(self) -> None:
-        """Breaks every connection that is open, without a goodbye."""
-        self._loop.call_soon_threadsafe(self._abort)
+    def cut(self, path: str = "") -> None:
+        """Breaks every connection on which such a path is being answered, without a goodbye."""
+        self._loop.call_soon_threadsafe(self._abort, path)
 
     def count(self, path: str, *, watch: bool) -> int:
         """How many LISTs or WATCHes were asked of a path."""
         return sum(each.is_watch == watch and path in each.path for each in self.asked)
 
-    def _abort(self) -> None:
-        for each in list(self._streams):
-            each.abort()
+    def _abort(self, path: str) -> None:
+        for stream, asked in list(self._streams.items()):
+            if path in asked:
+                stream.abort()
 
     async def _start(self) -> None:
         keys = self._plane.directory / "keys"
@@ -120,11 +121,11 @@ class FaultProxy:
         self.most_at_once = max(self.most_at_once, self._now)
         transport = request.transport
         assert isinstance(transport, asyncio.Transport)
-        self._streams.add(transport)
+        self._streams[transport] = path
         try:
             return await self._answer(request, path, transport)
         finally:
-            self._streams.discard(transport)
+            self._streams.pop(transport, None)
             self._now -= 1
 
     async def _answer(self, request: web.Request, path: str, transport: asyncio.Transport) -> web.StreamResponse:
