@@ -29,7 +29,9 @@ def asked(plane: ControlPlane) -> list[dict[str, Any]]:
     """What kubewhy asked the API server for, from the audit log."""
     with plane.audit_log.open() as lines:
         events = map(json.loads, lines)
-        return [each for each in events if USER in (each["user"].get("username"), each.get("userAgent", "").split("/")[0])]
+        return [
+            each for each in events if USER in (each["user"].get("username"), each.get("userAgent", "").split("/")[0])
+        ]
 
 
 def harmless(event: dict[str, Any]) -> bool:
