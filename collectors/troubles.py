@@ -15,8 +15,8 @@ class Troubles:
         self._causes: dict[str, int] = {}
 
     def begins(self, who: str, trouble: Unreachable) -> None:
-        """Tells of it, unless another kind is in the same trouble: no answer, or one of the same status."""
-        known = trouble.status in self._causes.values()
+        """Tells of it, unless another kind is in the same trouble: one of the same status, or no answer at all."""
+        known = {0, trouble.status} & set(self._causes.values())
         if who not in self._causes:
             self._causes[who] = trouble.status
             level = logging.INFO if known else logging.WARNING

@@ -71,9 +71,12 @@ def command(
             await replay(recording, analyzers, sink, namespaces, no_hold=no_hold)
             return
         async with await connect(str(kubeconfig) if kubeconfig else None, context) as cluster:
+            identity = await cluster.identify()  # what cannot be reached is not being watched
             if text:
                 click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
-            collector = LiveCollector(cluster, analyzers, namespaces, all_namespaces=all_namespaces)
+            collector = LiveCollector(
+                cluster, analyzers, namespaces, all_namespaces=all_namespaces, cluster_id=identity
+            )
             await watch(collector, analyzers, sink, cluster.now, until_idle=until_idle, no_hold=no_hold)
 
     async def main() -> bool:

@@ -218,7 +218,7 @@ def test_watching_does_not_begin_either(
     (tmp_path / "other-ca.crt").write_bytes(plane.other_ca_file.read_bytes())
     file = tmp_path / "x.kwrec"
     path = config(plane, tmp_path, **changes)
-    told = shell.run(command, "--kubeconfig", path, *([file] if command == "record" else []))
+    told = shell.run(command, "--kubeconfig", path, *([file] if command == "record" else ["-o", "text"]))
     assert told.status == 1
     assert told.out == ""
     assert said in told.line
