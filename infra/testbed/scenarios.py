@@ -1,5 +1,6 @@
 """What goes wrong in clusters, each made to happen by real controllers, with what a good tool should say of it."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -167,11 +168,13 @@ def _detect(plane: "ControlPlane", told: str) -> None:
 
 
 def _age(plane: "ControlPlane", told: str) -> None:
-    """Another version of the kubelet."""
+    """Another version of the kubelet. The played one may write its own once more while the node begins."""
     name, version = told.split()
-    plane.api.wait(f"/api/v1/nodes/{name}", lambda _: plane.nodes.is_ready(name), 30)
-    status = {"status": {"nodeInfo": {"kubeletVersion": version}}}
-    plane.api.patch_status(f"/api/v1/nodes/{name}", status, STRATEGIC)
+    path = f"/api/v1/nodes/{name}"
+    plane.api.wait(path, lambda _: plane.nodes.is_ready(name), 30)
+    for _ in range(3):
+        plane.api.patch_status(path, {"status": {"nodeInfo": {"kubeletVersion": version}}}, STRATEGIC)
+        time.sleep(1)
 
 
 def _delete_volume(plane: "ControlPlane", name: str) -> None:
