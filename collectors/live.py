@@ -60,6 +60,10 @@ class LiveCollector:
         listed = self._watching.listed
         beat = inventory = self._loop.time()
         while True:
+            now = self._loop.time()
+            if now >= beat:
+                beat = now + HEARTBEAT_SECONDS
+                yield Heartbeat(cluster=identity, version=self._version, observed_at=self._cluster.now())
             for key, again in self._outbox.due(self._loop.time()):
                 evidence = gather(self.store, key, cluster=identity, version=self._next(), server=server)
                 told = None if evidence.gone else content_hash(evidence)
@@ -73,9 +77,6 @@ class LiveCollector:
             while listed:
                 for record in self._inventory(identity, *listed.pop()):
                     yield record
-            if now >= beat:
-                beat = now + HEARTBEAT_SECONDS
-                yield Heartbeat(cluster=identity, version=self._version, observed_at=self._cluster.now())
             due = self._outbox.next_due(now)
             await self._watching.wait(1.0 if due is None else min(1.0, due))
 

@@ -81,6 +81,7 @@ class ClusterRow(Record, frozen=True, kw_only=True):
 
     term: int
     number: int
+    born: datetime
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
 
@@ -88,6 +89,7 @@ class ClusterRow(Record, frozen=True, kw_only=True):
 @dataclass
 class _Cluster:
     failing: Failing
+    born: datetime  # when it was first heard of, as far as is remembered
     open: dict[str, _Incident] = field(default_factory=dict)  # the one told of the longest ago first
     of: dict[Ref, set[str]] = field(default_factory=dict)  # the incidents that an object is in
     late: dict[str, None] = field(default_factory=dict)  # changed, not yet told
@@ -124,7 +126,7 @@ class Incidents:
             for name, cluster in self._clusters.items():
                 yield from self._tick(name, cluster, now)
             return
-        cluster = self._cluster(record.cluster)
+        cluster = self._cluster(record.cluster, now)
         term = cluster.failing.term
         if not cluster.failing.current(record.version):
             return
@@ -167,6 +169,7 @@ class Incidents:
                     ClusterRow(
                         term=failing.term,
                         number=cluster.number,
+                        born=cluster.born,
                         heartbeat_at=cluster.heartbeat_at,
                         nothing_ends_before=cluster.nothing_ends_before,
                     )
@@ -175,18 +178,19 @@ class Incidents:
         return changed
 
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
-        """As it was when those rows were written. Raises msgspec.DecodeError for what is no such row."""
+        """As it was when those rows were written. Raises DecodeError, KeyError or ValueError for what is none."""
         found: dict[str, dict[str, list[tuple[str, bytes]]]] = {}
         for key, value in rows:
             name, sort, *rest = key.split(_SEPARATOR)
             found.setdefault(name, {}).setdefault(sort, []).append((_SEPARATOR.join(rest), value))
         for name, sorts in found.items():
-            _restore(name, self._cluster(name), sorts)
+            own = msgspec.json.decode(sorts["cluster"][0][1], type=ClusterRow)
+            _restore(name, self._cluster(name, own.born), own, sorts)
 
-    def _cluster(self, name: str) -> _Cluster:
+    def _cluster(self, name: str, born: datetime) -> _Cluster:
         cluster = self._clusters.get(name)
         if cluster is None:
-            cluster = self._clusters[name] = _Cluster(Failing(name, self._keep_open, self._holds))
+            cluster = self._clusters[name] = _Cluster(Failing(name, self._keep_open, self._holds), born)
         return cluster
 
     def _tick(self, name: str, cluster: _Cluster, now: datetime) -> Iterator[Finding]:
@@ -305,8 +309,8 @@ def _matched(incidents: Iterable[tuple[str, Iterable[str]]], groups: list[Group]
 def _made(name: str, cluster: _Cluster, group: Group, now: datetime) -> _Incident:
     cluster.number += 1
     cluster.is_changed = True
-    # Number and time tell this incident from an earlier one of the same failure.
-    key = incident_id(name, group.fingerprints[0], f"{cluster.number} {now.isoformat()}")
+    # The number tells this incident from an earlier one of the same failure, and the birth from those of lost rows.
+    key = incident_id(name, group.fingerprints[0], f"{cluster.number} {cluster.born.isoformat()}")
     head = Head(id=key, number=cluster.number, opened_at=now, told_at=now, told=_shape(group), title=group.title)
     head.prints = group.fingerprints[:_PRINTS]
     cluster.changed.add(key)
@@ -460,18 +464,16 @@ def _finding(
     )
 
 
-def _restore(name: str, cluster: _Cluster, sorts: Mapping[str, list[tuple[str, bytes]]]) -> None:
+def _restore(name: str, cluster: _Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[str, bytes]]]) -> None:
     failing = cluster.failing
-    own = [msgspec.json.decode(value, type=ClusterRow) for _, value in sorts.get("cluster", ())]
     objects = [msgspec.json.decode(value, type=Row) for _, value in sorts.get("object", ())]
-    failing.restore(own[0].term if own else -1, objects)
+    failing.restore(own.term, objects)
     flaps = ((key, msgspec.json.decode(value, type=Flaps)) for key, value in sorts.get("flaps", ()))
     failing.flapping.restore(flaps, failing.active())
-    for row in own:
-        cluster.number, cluster.heartbeat_at = row.number, row.heartbeat_at
-        cluster.nothing_ends_before = row.nothing_ends_before
-        if row.nothing_ends_before:
-            failing.let_nothing_end_before(row.nothing_ends_before)
+    cluster.number, cluster.heartbeat_at = own.number, own.heartbeat_at
+    cluster.nothing_ends_before = own.nothing_ends_before
+    if own.nothing_ends_before:
+        failing.let_nothing_end_before(own.nothing_ends_before)
     heads = [msgspec.json.decode(value, type=Head) for _, value in sorts.get("incident", ())]
     heads.sort(key=lambda head: head.number)
     names = [row.report.ref for row in objects]

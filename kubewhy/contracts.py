@@ -36,6 +36,20 @@ class Sink(Protocol):
     async def send(self, findings: Sequence[Finding]) -> None: ...
 
 
+class State(Protocol):
+    """Keeps rows of bytes by key for those who have to remember across restarts."""
+
+    def get(self, key: str) -> bytes | None: ...
+
+    def write(self, rows: Mapping[str, bytes | None]) -> None:
+        """All or nothing; None deletes."""
+        ...
+
+    def scan(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        """The rows whose keys begin so, in the order of their keys."""
+        ...
+
+
 @dataclass(frozen=True)
 class Rule:
     """One thing that can be wrong. `hold` is how long it must last before anyone is told."""

@@ -35,6 +35,7 @@ from kubewhy.records import (
 )
 from kubewhy.runtime.embedded import Pipeline, Record, replay, watch
 from kubewhy.runtime.oneshot import analyze_recording
+from kubewhy.runtime.state import SqliteState
 from tests.hurry import hurried
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -328,3 +329,52 @@ async def test_what_is_open_at_the_end_is_what_an_analysis_finds(path: Path, no_
     }
     groups = judge(analyze_recording(path, analyzers.enabled()), no_hold).groups
     assert left == {(group.root, ref, failure.rule) for group in groups for ref, failure in group.members}
+
+
+def beat() -> Heartbeat:
+    return Heartbeat(cluster="c", version=Version(1, 0), observed_at=START)
+
+
+@hurried
+async def test_a_restart_tells_nothing_twice_and_ends_what_has_ended(tmp_path: Path) -> None:
+    first, second, third = Kept(), Kept(), Kept()
+    for sink, phase in ((first, "Failed"), (second, "Failed"), (third, "Running")):
+        state = SqliteState(tmp_path / "state")
+        collector = Scripted(beat(), evidence("a", phase, 2))
+        await watch(collector, ANALYZERS, sink, clock(), until_idle=30, state=state)
+        state.close()
+    assert [each.transition for each in first.findings] == ["opened"]
+    assert second.findings == []
+    assert [each.transition for each in third.findings] == ["resolved"]
+    assert third.findings[0].incident.id == first.findings[0].incident.id
+
+
+class Dying(Kept):
+    """A sink that gets its findings, and then the process is no more."""
+
+    async def send(self, findings: Sequence[Finding]) -> None:
+        await super().send(findings)
+        raise ConfigError("killed")
+
+
+@hurried
+async def test_what_was_sent_but_not_yet_remembered_is_sent_again(tmp_path: Path) -> None:
+    sinks = Dying(), Kept()
+    for sink in sinks:
+        state = SqliteState(tmp_path / "state")
+        try:
+            await watch(Scripted(beat(), evidence("a", "Failed")), ANALYZERS, sink, clock(), until_idle=30, state=state)
+        except ConfigError:
+            pass
+        finally:
+            state.close()
+    assert [[each.transition for each in sink.findings] for sink in sinks] == [["opened"], ["opened"]]
+    assert sinks[0].findings[0].id == sinks[1].findings[0].id
+
+
+def test_a_state_that_holds_no_rows_of_ours_is_refused_in_one_line(tmp_path: Path) -> None:
+    state = SqliteState(tmp_path / "state")
+    state.write({"incidents\x1fc\x1fobject\x1fx": b"{}"})
+    with pytest.raises(ConfigError, match="the state holds what this kubewhy cannot read"):
+        Pipeline(ANALYZERS).restore(state)
+    state.close()

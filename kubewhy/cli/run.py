@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_opti
 from kubewhy.cli.told import renderer
 from kubewhy.contracts import Sink
 from kubewhy.runtime.embedded import replay, watch
+from kubewhy.runtime.state import SqliteState
 from sinks.stdout import StdoutSink, render
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -38,6 +39,13 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
     help="End when nothing has changed and nothing was found for so long.  [default: stay until stopped]",
 )
 @click.option(
+    "--state",
+    "state_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Remember there what was told, so that a restart tells nothing twice.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Choice(["text", "json"]),
@@ -52,6 +60,7 @@ def command(
     kinds: tuple[str, ...],
     no_hold: bool,
     until_idle: float | None,
+    state_file: Path | None,
     output: str | None,
 ) -> int:
     """Watch a cluster, and tell what breaks and what recovers, until Ctrl-C or SIGTERM.
@@ -63,6 +72,10 @@ def command(
     kubewhy run -n shop | jq .incident.title  one namespace, as JSON lines
     kubewhy run --from shop.kwrec             a recording
     """
+    if recording and state_file:
+        raise click.UsageError(
+            "--state goes with a cluster, not with --from: a recording is always told from its start"
+        )
     analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
     text = sys.stdout.isatty() if output is None else output == "text"
 
@@ -74,10 +87,13 @@ def command(
             identity = await cluster.identify()  # what cannot be reached is not being watched
             if text:
                 click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
-            collector = LiveCollector(
-                cluster, analyzers, namespaces, all_namespaces=all_namespaces, cluster_id=identity
-            )
-            await watch(collector, analyzers, sink, cluster.now, until_idle=until_idle, no_hold=no_hold)
+            with closing(SqliteState(state_file)) if state_file else nullcontext() as state:
+                # Each start counts as another collector: what an earlier one has said is older, whatever its number.
+                term = state.count_up("term") if state else 1
+                collector = LiveCollector(cluster, analyzers, namespaces, term=term, all_namespaces=all_namespaces, cluster_id=identity)
+                await watch(
+                    collector, analyzers, sink, cluster.now, until_idle=until_idle, no_hold=no_hold, state=state
+                )
 
     async def main() -> bool:
         closed = asyncio.Event()

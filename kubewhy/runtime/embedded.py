@@ -15,11 +15,13 @@ from collectors.gather import content_hash, gather
 from collectors.index import Key
 from collectors.store import Store, kinds_read
 from explainer.incidents import Incidents
-from kubewhy.contracts import Analyzer, Collector, Sink
+from kubewhy.contracts import Analyzer, Collector, Sink, State
+from kubewhy.errors import ConfigError
 from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, Tick, Version
 
 Record = Evidence | Inventory | Heartbeat | Tick
 TICK = timedelta(seconds=1)
+INCIDENTS = "incidents\x1f"  # begins the keys of their rows
 _WAITING = 1000  # records between the collector and the rest; more, and the collector waits
 
 
@@ -40,6 +42,19 @@ class Pipeline:
             reports = [record]
         return [finding for report in reports for finding in self._incidents.feed(report, now)]
 
+    def rows(self) -> dict[str, bytes | None]:
+        """What is to be remembered now that the findings so far have arrived."""
+        return {INCIDENTS + key: row for key, row in self._incidents.rows().items()}
+
+    def restore(self, state: State) -> None:
+        """Goes on where those rows were written. Raises ConfigError for rows that are none."""
+        try:
+            self._incidents.restore((key.removeprefix(INCIDENTS), row) for key, row in state.scan(INCIDENTS))
+        except (msgspec.DecodeError, KeyError, ValueError) as error:
+            raise ConfigError(
+                f"the state holds what this kubewhy cannot read ({error}); name another file, or remove that one"
+            ) from None
+
     def flush(self, now: datetime) -> list[Finding]:
         """What is left to be told at the end."""
         return list(self._incidents.flush(now))
@@ -58,26 +73,38 @@ async def watch(
     *,
     until_idle: float | None = None,
     no_hold: bool = False,
+    state: State | None = None,
 ) -> None:
-    """Runs until cancelled; or, with `until_idle`, until nothing has been collected or found for so many seconds."""
+    """Runs until cancelled; or, with `until_idle`, until nothing has been collected or found for so many seconds.
+
+    Findings arrive before what is remembered of them is written: a crash in between repeats some, and loses none.
+    """
     pipeline = Pipeline(analyzers, no_hold=no_hold)
+    if state:
+        pipeline.restore(state)
     loop = asyncio.get_running_loop()
+
+    async def tell(findings: list[Finding]) -> None:
+        if findings:
+            await sink.send(findings)
+        if state:
+            state.write(pipeline.rows())
+
     async with aclosing(_with_ticks(collector)) as records:
         last: float | None = None  # until the collector speaks, it is not idle but still listing
         async for record in records:
             findings = pipeline.feed(record, clock())
-            if findings:
-                await sink.send(findings)
+            await tell(findings)
             if findings or isinstance(record, Evidence) or (last is None and not isinstance(record, Tick)):
                 last = loop.time()
             if until_idle is not None and last is not None and loop.time() - last >= until_idle:
                 break
-        if findings := pipeline.flush(clock()):
-            await sink.send(findings)
+        await tell(pipeline.flush(clock()))
 
 
 async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
-    """The collector's records and a Tick each second, in the order of their coming."""
+    """The collector's records and, from the first one on, a Tick each second, in the order of their coming."""
+    speaks = asyncio.Event()
     queue: asyncio.Queue[Record | None] = asyncio.Queue(_WAITING)
 
     async def collect() -> None:
@@ -86,10 +113,12 @@ async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
             async with aclosing(collector.evidence()) as records:
                 async for record in records:
                     await queue.put(record)
+                    speaks.set()
         finally:
             await queue.put(None)
 
     async def tick() -> None:
+        await speaks.wait()
         while True:
             await asyncio.sleep(TICK.total_seconds())
             await queue.put(Tick())
