@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from benchmarks import cluster, latency, looking, stages, watching
+from benchmarks import cluster, folding, latency, looking, stages, watching
 from benchmarks.cluster import Bench
 from benchmarks.filling import Size
 from benchmarks.table import Row, table
@@ -16,6 +16,7 @@ from benchmarks.table import Row, table
 BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "analyze": looking.analyze,
     "stages": stages.stages,
+    "folding": folding.folding,
     "collector": watching.collector,
     "latency": latency.latency,
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
+from sys import intern
 
 import msgspec
 
@@ -156,8 +157,7 @@ class Failing:
         known = self._objects.get(ref)
         if known is None:
             return None
-        report = msgspec.structs.replace(known.report, failures=(), broken=())
-        return Row(report=report, timed=list(known.timed.items()), deleted=known.deleted, forget=known.forget)
+        return Row(report=known.report, timed=list(known.timed.items()), deleted=known.deleted, forget=known.forget)
 
     def restore(self, term: int, rows: Iterable[Row]) -> None:
         """As it was when those rows were written. The flaps come after."""
@@ -180,7 +180,8 @@ class Failing:
         before = known.timed
         if known.deleted != report.gone:
             self.changed.add(report.ref)
-        known.report, known.forget, known.deleted = report, None, report.gone
+        known.report = msgspec.structs.replace(report, failures=(), broken=(), checked=())
+        known.forget, known.deleted = None, report.gone
         known.timed = dict(self._timed(report, failures, before, now))
         for key, each in before.items():
             if key in known.timed:
@@ -211,13 +212,18 @@ class Failing:
                 since = min(since, now)
             first_seen = told.first_seen if told else now
             hold = self._holds.get(failure.rule)
-            opens = later(since or first_seen, timedelta(seconds=failure.hold) if hold is None else hold)
+            if hold is None:
+                opens = later(since or first_seen, timedelta(seconds=failure.hold))
+            else:
+                # Rules know how their own hold goes with a later onset, as of each crash of a loop. Others do not.
+                opens = later(min(since, first_seen) if since else first_seen, hold)
+                opens = min(opens, told.opens) if told and not (since and since > now) else opens
             fades = later(failure.until, behind) if failure.until else None
             name = fingerprint(self._cluster, report, failure)
             if fades and fades <= now:
                 continue
             if told is None:
-                yield key, Timed(failure, name, first_seen, opens, fades)
+                yield key, Timed(_shared(failure), name, first_seen, opens, fades)
                 continue
             if told.counts and since and since > now:
                 continue  # a deadline that was moved ahead has not come
@@ -234,6 +240,7 @@ class Failing:
             self.flapping.began(name, now)
         if failure == told.failure and not moved and told.ended is None:
             return told
+        failure = _shared(failure)
         return Timed(
             failure, name, told.first_seen, min(opens, told.opens) if told.counts else opens, fades, told.counts
         )
@@ -297,6 +304,13 @@ class Failing:
             return each.opens
         end = each.fades if each.ended is None else later(each.ended + self.flapping.keep_open(each.name), _MOMENT)
         return max(end, self._nothing_ends_before) if end and self._nothing_ends_before else end
+
+
+def _shared(failure: Failure) -> Failure:
+    """The same, with strings that all failures of its rule have in common, for there may be many."""
+    return msgspec.structs.replace(
+        failure, rule=intern(failure.rule), title=intern(failure.title), docs=intern(failure.docs)
+    )
 
 
 def _nature(failure: Failure) -> tuple[object, ...]:

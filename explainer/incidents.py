@@ -91,7 +91,7 @@ class _Cluster:
     failing: Failing
     born: datetime  # when it was first heard of, as far as is remembered
     open: dict[str, _Incident] = field(default_factory=dict)  # the one told of the longest ago first
-    of: dict[Ref, set[str]] = field(default_factory=dict)  # the incidents that an object is in
+    of: dict[Ref, tuple[str, ...]] = field(default_factory=dict)  # the incidents that an object is in
     late: dict[str, None] = field(default_factory=dict)  # changed, not yet told
     postponed: dict[Ref, frozenset[Ref]] = field(default_factory=dict)  # touched, and to be grouped anew later
     postponed_until: datetime | None = None
@@ -406,15 +406,14 @@ def _resolve(name: str, cluster: _Cluster, incident: _Incident, live: set[str], 
 
 def _join(cluster: _Cluster, key: str, group: Group) -> None:
     for ref in group.objects:
-        cluster.of.setdefault(ref, set()).add(key)
+        cluster.of[ref] = (*cluster.of.get(ref, ()), key)
 
 
 def _part(cluster: _Cluster, key: str, group: Group) -> None:
     for ref in group.objects:
-        incidents = cluster.of[ref]
-        incidents.discard(key)
-        if not incidents:
-            del cluster.of[ref]
+        rest = tuple(each for each in cluster.of.pop(ref) if each != key)
+        if rest:
+            cluster.of[ref] = rest
 
 
 def _shape(group: Group) -> Shape:

@@ -1,12 +1,14 @@
 """What a settings file may say: one YAML file, closed models, every default here."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from kubewhy.durations import parse_duration
 from kubewhy.errors import ConfigError
 from kubewhy.spelling import hint
 
@@ -22,6 +24,24 @@ class StdoutSettings(BaseModel, extra="forbid", frozen=True):
     type: Literal["stdout"]
 
 
+def _duration(told: object) -> object:
+    if isinstance(told, str):
+        return parse_duration(told)
+    raise ValueError(f"{told!r} has no unit; write 90s, 15m, 1h30m or 7d")
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class IncidentSettings(BaseModel, extra="forbid", frozen=True):
+    """How patient to be: `explainer/profiles.py`. What is given here comes before the profile."""
+
+    profile: Literal["fast", "mixin"] = "fast"
+    keep_open: Duration | None = None
+    repeat: Duration | None = None
+    holds: dict[str, Duration] = {}
+
+
 class Settings(BaseModel, extra="forbid", frozen=True):
     """What `kubewhy run` goes by; flags of the command line come before it."""
 
@@ -29,6 +49,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     kubeconfig: Path | None = None
     context: str | None = None
     namespaces: tuple[str, ...] = ()  # empty: all
+    incidents: IncidentSettings = IncidentSettings()
     sinks: tuple[StdoutSettings, ...] = (StdoutSettings(type="stdout"),)
 
 
@@ -63,11 +84,16 @@ def _first(error: ValidationError) -> str:
         return f"{key}: unknown key{hint(str(place[-1]), known)} (known here: {', '.join(known)})"
     if fault["type"] == "model_type":
         return f"{key}: must hold keys and values ({', '.join(_keys(place))})"
-    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}; mend it or leave it out"
+    said = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {said[0].lower()}{said[1:]}; mend it or leave it out"
 
 
 def _keys(place: Sequence[int | str]) -> list[str]:
     """The keys that the model at that place knows."""
-    models: dict[Any, type[BaseModel]] = {"cluster": ClusterSettings, "sinks": StdoutSettings}
+    models: dict[Any, type[BaseModel]] = {
+        "cluster": ClusterSettings,
+        "incidents": IncidentSettings,
+        "sinks": StdoutSettings,
+    }
     model = models.get(place[0], Settings) if place else Settings
     return sorted(model.model_fields)

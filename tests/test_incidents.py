@@ -533,3 +533,11 @@ def test_holds_can_be_others_than_the_rules_own() -> None:
     assert clock.say("Pod shop/a", broken()) == []
     assert clock.wait(899) == []
     assert clock.wait(1) == ["opened Pod shop/a"]
+
+
+def test_a_longer_hold_counts_from_the_first_of_many_onsets() -> None:
+    clock = Clock(holds={"crash": timedelta(minutes=15)})
+    for _ in range(14):
+        assert clock.say("Pod shop/a", broken(since=clock.server)) == []
+        assert clock.wait(60) == []
+    assert clock.wait(61) == ["opened Pod shop/a"]

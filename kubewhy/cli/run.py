@@ -15,12 +15,17 @@ from rich.console import Console
 from analyzers import enabled
 from collectors.credentials import connect
 from collectors.live import LiveCollector
+from explainer.incidents import Incidents
+from explainer.profiles import PROFILES
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
 from kubewhy.cli.told import renderer
 from kubewhy.contracts import Sink
+from kubewhy.errors import ConfigError
 from kubewhy.runtime.embedded import replay, watch
 from kubewhy.runtime.state import SqliteState
+from kubewhy.settings import Settings, load
+from kubewhy.spelling import hint
 from sinks.stdout import StdoutSink, render
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -37,6 +42,13 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
     type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="End when nothing has changed and nothing was found for so long.  [default: stay until stopped]",
+)
+@click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings in YAML; flags come before them.",
 )
 @click.option(
     "--state",
@@ -60,6 +72,7 @@ def command(
     kinds: tuple[str, ...],
     no_hold: bool,
     until_idle: float | None,
+    config: Path | None,
     state_file: Path | None,
     output: str | None,
 ) -> int:
@@ -76,12 +89,15 @@ def command(
         raise click.UsageError(
             "--state goes with a cluster, not with --from: a recording is always told from its start"
         )
+    settings = load(config) if config else Settings()
+    kubeconfig, context = kubeconfig or settings.kubeconfig, context or settings.context
+    namespaces = namespaces or (() if all_namespaces else settings.namespaces)
     analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
     text = sys.stdout.isatty() if output is None else output == "text"
 
     async def follow(sink: Sink) -> None:
         if recording:
-            await replay(recording, analyzers, sink, namespaces, no_hold=no_hold)
+            await replay(recording, analyzers, sink, namespaces, no_hold=no_hold, incidents=patience(settings, config))
             return
         async with await connect(str(kubeconfig) if kubeconfig else None, context) as cluster:
             identity = await cluster.identify()  # what cannot be reached is not being watched
@@ -90,9 +106,23 @@ def command(
             with closing(SqliteState(state_file)) if state_file else nullcontext() as state:
                 # Each start counts as another collector: what an earlier one has said is older, whatever its number.
                 term = state.count_up("term") if state else 1
-                collector = LiveCollector(cluster, analyzers, namespaces, term=term, all_namespaces=all_namespaces, cluster_id=identity)
+                collector = LiveCollector(
+                    cluster,
+                    analyzers,
+                    namespaces,
+                    term=term,
+                    all_namespaces=all_namespaces,
+                    cluster_id=settings.cluster.id or identity,
+                )
                 await watch(
-                    collector, analyzers, sink, cluster.now, until_idle=until_idle, no_hold=no_hold, state=state
+                    collector,
+                    analyzers,
+                    sink,
+                    cluster.now,
+                    until_idle=until_idle,
+                    no_hold=no_hold,
+                    state=state,
+                    incidents=patience(settings, config),
                 )
 
     async def main() -> bool:
@@ -104,6 +134,17 @@ def command(
 
     # Nobody reads on, as in `kubewhy run | head -1`.
     return 1 if asyncio.run(main()) else 0
+
+
+def patience(settings: Settings, config: Path | None) -> Incidents:
+    """Incidents of the profile that the settings name, but for what they say themselves."""
+    told = settings.incidents
+    known = {rule.id for analyzer in enabled() for rule in analyzer.rules}
+    if unknown := next((rule for rule in told.holds if rule not in known), None):
+        raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
+    profile = PROFILES[told.profile]
+    keep_open = profile.keep_open if told.keep_open is None else told.keep_open
+    return Incidents(keep_open=keep_open, holds={**profile.holds, **told.holds}, repeat=told.repeat)
 
 
 async def until_stopped(work: Coroutine[Any, Any, None], closed: asyncio.Event | None = None) -> None:

@@ -28,9 +28,11 @@ _WAITING = 1000  # records between the collector and the rest; more, and the col
 class Pipeline:
     """Evidence to findings. `feed` is all stages in a row, for one record at its append time."""
 
-    def __init__(self, analyzers: Iterable[Analyzer[Any]], *, no_hold: bool = False) -> None:
+    def __init__(
+        self, analyzers: Iterable[Analyzer[Any]], *, no_hold: bool = False, incidents: Incidents | None = None
+    ) -> None:
         self._analyzers = AnalyzerStage(analyzers)
-        self._incidents = Incidents()
+        self._incidents = Incidents() if no_hold or incidents is None else incidents
         self._no_hold = no_hold
 
     def feed(self, record: Record, now: datetime) -> list[Finding]:
@@ -74,12 +76,13 @@ async def watch(
     until_idle: float | None = None,
     no_hold: bool = False,
     state: State | None = None,
+    incidents: Incidents | None = None,
 ) -> None:
     """Runs until cancelled; or, with `until_idle`, until nothing has been collected or found for so many seconds.
 
     Findings arrive before what is remembered of them is written: a crash in between repeats some, and loses none.
     """
-    pipeline = Pipeline(analyzers, no_hold=no_hold)
+    pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
     if state:
         pipeline.restore(state)
     loop = asyncio.get_running_loop()
@@ -143,12 +146,13 @@ async def replay(
     namespaces: tuple[str, ...] = (),
     *,
     no_hold: bool = False,
+    incidents: Incidents | None = None,
 ) -> None:
     """Runs a recording, or those namespaces of it, through the pipeline in its own time, as fast as it goes."""
     recording = recorded.read(path)
     touched: dict[Key, None] = {}
     store = Store(analyzers, lambda key: touched.setdefault(key))
-    pipeline = Pipeline(analyzers, no_hold=no_hold)
+    pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
     kinds = kinds_read(analyzers)
     head, sent = recording.header, dict[Key, int]()
     seq, settled = 0, False
