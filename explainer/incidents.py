@@ -41,6 +41,10 @@ SILENT = timedelta(seconds=60)
 # When it is heard of again, its collector has so long to say what is still so.
 CATCHING_UP = timedelta(seconds=60)
 
+# So long, and no more than so many of a cluster, resolved incidents can be looked up.
+LOOKED_BACK = timedelta(days=1)
+LOOKED_BACK_AT = 1000
+
 _PRINTS = 20  # of an incident are kept, to know it again after a restart
 _SEPARATOR = "\x1f"
 
@@ -67,6 +71,8 @@ class Head(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fiel
     prints: tuple[str, ...] = ()
     changed_at: datetime | None = None  # since when it is otherwise than it was told
     silence: bool = False  # it is about the cluster being silent
+    resolved_at: datetime | None = None
+    resolution: str | None = None
 
 
 @dataclass(slots=True)
@@ -95,6 +101,8 @@ class _Cluster:
     late: dict[str, None] = field(default_factory=dict)  # changed, not yet told
     postponed: dict[Ref, frozenset[Ref]] = field(default_factory=dict)  # touched, and to be grouped anew later
     postponed_until: datetime | None = None
+    resolved: dict[str, Head] = field(default_factory=dict)  # of late, the longest ago first
+    lost: dict[str, _Incident] = field(default_factory=dict)  # all of it ended just before a restart
     silence: _Incident | None = None
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
@@ -150,6 +158,16 @@ class Incidents:
             for key in list(cluster.late):
                 yield _tell(name, cluster, cluster.open[key], now)
 
+    def views(self, *, resolved: bool = False) -> Iterator[IncidentView]:
+        """The open incidents, and with `resolved` those of the last day too: of these only what was told is known."""
+        for name, cluster in self._clusters.items():
+            if cluster.silence:
+                yield _view(name, cluster, cluster.silence.head, cluster.silence.group.members)
+            for incident in cluster.open.values():
+                yield _view(name, cluster, incident.head, incident.group.members)
+            for head in cluster.resolved.values() if resolved else ():
+                yield _view(name, cluster, head, ())
+
     def rows(self) -> dict[str, bytes | None]:
         """What has changed since this was last asked, to be written when the findings have arrived; None deletes."""
         changed: dict[str, bytes | None] = {}
@@ -160,10 +178,7 @@ class Incidents:
             for fingerprint in flapping.changed:
                 changed[_key(name, "flaps", fingerprint)] = _encoded(flapping.row(fingerprint))
             for key in cluster.changed:
-                incident = (
-                    cluster.silence if cluster.silence and cluster.silence.head.id == key else cluster.open.get(key)
-                )
-                changed[_key(name, "incident", key)] = _encoded(incident.head if incident else None)
+                changed[_key(name, "incident", key)] = _encoded(_head(cluster, key))
             if cluster.is_changed:
                 changed[_key(name, "cluster")] = _encoded(
                     ClusterRow(
@@ -197,11 +212,19 @@ class Incidents:
         if cluster.silence is None and cluster.heartbeat_at and now - cluster.heartbeat_at > SILENT:
             yield _silent(name, cluster, now)
         if cluster.silence is None:
+            for incident in cluster.lost.values():
+                yield _end(name, cluster, incident, "recovered", now)
+            cluster.lost = {}
             cluster.failing.advance(now)
             yield from _regroup(name, cluster, now)
             yield from _told_late(name, cluster, now)
         if self._repeat:
             yield from _repeated(name, cluster, now, self._repeat)
+        while cluster.resolved:
+            oldest = next(iter(cluster.resolved.values())).resolved_at
+            if oldest and now - oldest < LOOKED_BACK:
+                break
+            _forget(cluster)
 
 
 def _silent(name: str, cluster: _Cluster, now: datetime) -> Finding:
@@ -231,11 +254,9 @@ def _heard(name: str, cluster: _Cluster, now: datetime) -> Finding:
     incident = cluster.silence
     assert incident
     cluster.silence = None
-    cluster.changed.add(incident.head.id)
     cluster.nothing_ends_before, cluster.is_changed = now + CATCHING_UP, True
     cluster.failing.let_nothing_end_before(now + CATCHING_UP)
-    incident.head.revision += 1
-    return _finding(name, cluster, incident, "resolved", now, "recovered")
+    return _end(name, cluster, incident, "recovered", now)
 
 
 def _regroup(name: str, cluster: _Cluster, now: datetime, *, at_once: bool = False) -> Iterator[Finding]:
@@ -392,16 +413,38 @@ def _resolve(name: str, cluster: _Cluster, incident: _Incident, live: set[str], 
     head, group = incident.head, incident.group
     del cluster.open[head.id]
     cluster.late.pop(head.id, None)
-    cluster.changed.add(head.id)
     _part(cluster, head.id, group)
-    head.revision += 1
     if not live.isdisjoint(group.fingerprints):
         resolution = "superseded"
     elif all(cluster.failing.is_deleted(ref) for ref in group.objects):
         resolution = "deleted"
     else:
         resolution = "recovered"
-    return _finding(name, cluster, incident, "resolved", now, resolution)
+    return _end(name, cluster, incident, resolution, now)
+
+
+def _end(name: str, cluster: _Cluster, incident: _Incident, resolution: str, now: datetime) -> Finding:
+    head = incident.head
+    head.revision += 1
+    head.resolved_at, head.resolution = now, resolution
+    cluster.resolved[head.id] = head
+    cluster.changed.add(head.id)
+    if len(cluster.resolved) > LOOKED_BACK_AT:
+        _forget(cluster)
+    return _finding(name, cluster, incident, "resolved", now)
+
+
+def _forget(cluster: _Cluster) -> None:
+    """The incident that was resolved the longest ago."""
+    key = next(iter(cluster.resolved))
+    del cluster.resolved[key]
+    cluster.changed.add(key)
+
+
+def _head(cluster: _Cluster, key: str) -> Head | None:
+    if cluster.silence and cluster.silence.head.id == key:
+        return cluster.silence.head
+    return cluster.open[key].head if key in cluster.open else cluster.resolved.get(key)
 
 
 def _join(cluster: _Cluster, key: str, group: Group) -> None:
@@ -421,44 +464,46 @@ def _shape(group: Group) -> Shape:
     return Shape(faults=faults, root=group.root, severity=group.severity, count=len(group.objects))
 
 
-def _finding(
-    name: str, cluster: _Cluster, incident: _Incident, transition: str, now: datetime, resolution: str | None = None
-) -> Finding:
-    head, group = incident.head, incident.group
-    # What is over but kept for a while is not told any more, unless nothing else is left.
-    present = [each for each in group.members if not cluster.failing.is_over(*each)] or group.members
-    objects = tuple(dict.fromkeys(ref for ref, _ in present))
+def _finding(name: str, cluster: _Cluster, incident: _Incident, transition: str, now: datetime) -> Finding:
+    head = incident.head
     key = f"{head.id} {head.revision} {transition}"
     return Finding(
         id=sha256(key.encode()).hexdigest()[:32],
         transition=transition,
         at=now,
         revision=head.revision,
-        incident=IncidentView(
-            id=head.id,
-            cluster=name,
-            title=head.title,
-            severity=head.told.severity,
-            state="resolved" if resolution else "open",
-            root=head.told.root,
-            members=objects[:SHOWN],
-            member_count=len(objects),
-            opened_at=head.opened_at,
-            resolved_at=now if resolution else None,
-            resolution=resolution,
-            failures=tuple(
-                Told(
-                    object=ref,
-                    rule=failure.rule,
-                    severity=failure.severity,
-                    message=failure.message,
-                    since=failure.since,
-                    until=failure.until,
-                    docs=failure.docs,
-                    cause=failure.cause,
-                )
-                for ref, failure in present
-            ),
+        incident=_view(name, cluster, head, incident.group.members),
+    )
+
+
+def _view(name: str, cluster: _Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...]) -> IncidentView:
+    """What is over but kept for a while is not told any more, unless nothing else is left."""
+    present = [each for each in members if not cluster.failing.is_over(*each)] or members
+    objects = tuple(dict.fromkeys(ref for ref, _ in present))
+    return IncidentView(
+        id=head.id,
+        cluster=name,
+        title=head.title,
+        severity=head.told.severity,
+        state="resolved" if head.resolution else "open",
+        root=head.told.root,
+        members=objects[:SHOWN],
+        member_count=len(objects) if objects else head.told.count,
+        opened_at=head.opened_at,
+        resolved_at=head.resolved_at,
+        resolution=head.resolution,
+        failures=tuple(
+            Told(
+                object=ref,
+                rule=failure.rule,
+                severity=failure.severity,
+                message=failure.message,
+                since=failure.since,
+                until=failure.until,
+                docs=failure.docs,
+                cause=failure.cause,
+            )
+            for ref, failure in present
         ),
     )
 
@@ -477,11 +522,16 @@ def _restore(name: str, cluster: _Cluster, own: ClusterRow, sorts: Mapping[str, 
     heads.sort(key=lambda head: head.number)
     names = [row.report.ref for row in objects]
     groups = [group for refs in failing.neighbours.connected(names) for group in correlate(name, failing.held(refs))]
-    kept = _matched([(head.id, head.prints) for head in heads if not head.silence], groups)
-    for head in sorted(heads, key=lambda head: head.told_at):
+    still = [head for head in heads if not head.resolution]
+    kept = _matched([(head.id, head.prints) for head in still if not head.silence], groups)
+    over = sorted((head for head in heads if head.resolution), key=lambda head: (head.resolved_at, head.number))
+    cluster.resolved = {head.id: head for head in over}
+    for head in sorted(still, key=lambda head: head.told_at):
         if head.silence:
             cluster.silence = _Incident(head, _silence(name, cluster), head.told_at)
-        elif head.id in kept:
+        elif head.id not in kept:
+            cluster.lost[head.id] = _Incident(head, _nothing(head), head.told_at)
+        else:
             group = groups[kept[head.id]]
             cluster.open[head.id] = _Incident(head, group, head.told_at)
             _join(cluster, head.id, group)
@@ -492,6 +542,11 @@ def _restore(name: str, cluster: _Cluster, own: ClusterRow, sorts: Mapping[str, 
         if index not in kept.values():
             failing.touched |= {ref: failing.neighbours.names(ref) for ref in group.objects}
     cluster.is_changed = False
+
+
+def _nothing(head: Head) -> Group:
+    told = head.told
+    return Group(head.id, told.root, told.severity, head.title, None, (), head.prints)
 
 
 def _key(*parts: str) -> str:

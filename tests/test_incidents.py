@@ -541,3 +541,32 @@ def test_a_longer_hold_counts_from_the_first_of_many_onsets() -> None:
         assert clock.say("Pod shop/a", broken(since=clock.server)) == []
         assert clock.wait(60) == []
     assert clock.wait(61) == ["opened Pod shop/a"]
+
+
+def test_an_incident_whose_end_was_held_back_is_resolved_after_a_restart() -> None:
+    clock = Clock()
+    for n in range(200):
+        clock.say(f"Pod shop/p{n}", broken(), root="Deployment shop/web")
+    clock.wait(60)
+    for n in range(200):
+        clock.say(f"Pod shop/p{n}", root="Deployment shop/web")
+    clock.restart()
+    assert clock.wait(10)[-1:] == ["resolved Deployment shop/web recovered"]
+
+
+def test_resolved_incidents_can_be_looked_up_for_a_day(patient: Clock) -> None:
+    patient.say("Pod shop/a", broken())
+    patient.say("Pod shop/a")
+    patient.say("Pod shop/b", broken())
+    patient.wait(200)
+    patient.restart()
+    assert [str(each.root) for each in patient.stage.views()] == ["Pod shop/b"]
+    assert [(str(each.root), each.resolution) for each in patient.stage.views(resolved=True)] == [
+        ("Pod shop/b", None),
+        ("Pod shop/a", "recovered"),
+    ]
+    patient.now += timedelta(days=1)
+    patient.wait(1)
+    assert len(list(patient.stage.views(resolved=True))) == 1
+    patient.keep()
+    assert sum("incident" in key for key in patient.rows) == 1
