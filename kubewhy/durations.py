@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-_WHOLE = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
+_WHOLE = re.compile(r"(?:([0-9]{1,6})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9})s)?")
 
 
 def parse_duration(text: str) -> timedelta:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kubewhy.cli import main as frame
 from kubewhy.cli import options
 from kubewhy.cli.logs import JsonFormatter, TextFormatter
 from kubewhy.cli.main import COMMANDS, cli, main
+from kubewhy.durations import parse_duration
 from kubewhy.errors import ConfigError
 from kubewhy.kube import KINDS
 from kubewhy.settings import load
@@ -289,6 +291,35 @@ def test_settings_are_read(tmp_path: Path) -> None:
     assert told.namespaces == ("a",)
 
 
+def test_patience_is_what_the_settings_say_and_else_what_the_profile_says(tmp_path: Path) -> None:
+    told = load(settings(tmp_path, "incidents: {profile: mixin, repeat: 4h, holds: {node-not-ready: 1h30m}}"))
+    assert told.incidents.repeat == timedelta(hours=4)
+    assert told.incidents.holds == {"node-not-ready": timedelta(minutes=90)}
+    assert told.incidents.keep_open is None
+
+
+def test_a_hold_for_a_rule_that_does_not_exist_names_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = settings(tmp_path, "incidents: {holds: {pod-crash-loop: 1m}}")
+    assert status("run", "--config", str(path), "--from", str(tmp_path)) == 1
+    told = capsys.readouterr().err
+    assert "incidents.holds: no rule pod-crash-loop; did you mean pod-crash-looping?" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("1h30m", 5400), ("7d", 604800), ("1d1h1m1s", 90061), ("0s", 0)]
+)
+def test_lengths_of_time(text: str, seconds: int) -> None:
+    assert parse_duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "1m1h", "-5m", "1.5h", "5 m", "9999999h", "٣m"])
+def test_what_is_no_length_of_time(text: str) -> None:
+    with pytest.raises(ValueError, match="is no length of time; write 90s"):
+        parse_duration(text)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -298,6 +329,10 @@ def test_settings_are_read(tmp_path: Path) -> None:
         ("- a", "the file: must hold keys and values"),
         ("sinks: [{type: slak}]", r"sinks\[0\].type: input should be 'stdout'"),
         ("namespaces: 3", "namespaces: input should be a valid tuple"),
+        ("incidents: {keep_open: 5}", "incidents.keep_open: 5 has no unit; write 90s, 15m, 1h30m or 7d"),
+        ("incidents: {repeat: 4 hours}", "incidents.repeat: '4 hours' is no length of time; write 90s, "),
+        ("incidents: {profile: slow}", "incidents.profile: input should be 'fast' or 'mixin'"),
+        ("incidents: {keepopen: 5m}", "incidents.keepopen: unknown key; did you mean keep_open"),
         ("cluster: {id: [}", r"kubewhy.yaml:1:16: not YAML"),
     ],
 )

@@ -14,6 +14,7 @@ import analyzers
 from collectors import recorded
 from collectors.recorded import SCHEMA, Header, Recorder
 from collectors.store import kinds_read
+from explainer.incidents import Incidents
 from kubewhy import __version__
 from kubewhy.cli.report import judge
 from kubewhy.contracts import Analyzer, Rule, seconds
@@ -33,7 +34,7 @@ from kubewhy.records import (
     Version,
     encode,
 )
-from kubewhy.runtime.embedded import Pipeline, Record, replay, watch
+from kubewhy.runtime.embedded import Pipeline, Record, replay, restore, watch
 from kubewhy.runtime.oneshot import analyze_recording
 from kubewhy.runtime.state import SqliteState
 from tests.hurry import hurried
@@ -376,5 +377,5 @@ def test_a_state_that_holds_no_rows_of_ours_is_refused_in_one_line(tmp_path: Pat
     state = SqliteState(tmp_path / "state")
     state.write({"incidents\x1fc\x1fobject\x1fx": b"{}"})
     with pytest.raises(ConfigError, match="the state holds what this kubewhy cannot read"):
-        Pipeline(ANALYZERS).restore(state)
+        restore(Incidents(), state)
     state.close()

@@ -17,6 +17,7 @@ from collectors.credentials import connect
 from collectors.live import LiveCollector
 from explainer.incidents import Incidents
 from explainer.profiles import PROFILES
+from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
 from kubewhy.cli.told import renderer
@@ -94,10 +95,11 @@ def command(
     namespaces = namespaces or (() if all_namespaces else settings.namespaces)
     analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
     text = sys.stdout.isatty() if output is None else output == "text"
+    incidents = patience(settings, config, no_hold)
 
     async def follow(sink: Sink) -> None:
         if recording:
-            await replay(recording, analyzers, sink, namespaces, no_hold=no_hold, incidents=patience(settings, config))
+            await replay(recording, analyzers, sink, namespaces, no_hold=no_hold, incidents=incidents)
             return
         async with await connect(str(kubeconfig) if kubeconfig else None, context) as cluster:
             identity = await cluster.identify()  # what cannot be reached is not being watched
@@ -122,11 +124,15 @@ def command(
                     until_idle=until_idle,
                     no_hold=no_hold,
                     state=state,
-                    incidents=patience(settings, config),
+                    incidents=incidents,
                 )
 
     async def main() -> bool:
         closed = asyncio.Event()
+        if text and not recording and sys.stdout.isatty():
+            async with Board(Console(), incidents.views) as board:
+                await until_stopped(follow(board), closed)
+            return False
         out = FileIO(sys.stdout.fileno(), "w", closefd=False)
         sink = StdoutSink(out, closed.set, renderer(Console()) if text else render)
         await until_stopped(follow(sink), closed)
@@ -136,12 +142,14 @@ def command(
     return 1 if asyncio.run(main()) else 0
 
 
-def patience(settings: Settings, config: Path | None) -> Incidents:
+def patience(settings: Settings, config: Path | None, no_hold: bool) -> Incidents:
     """Incidents of the profile that the settings name, but for what they say themselves."""
     told = settings.incidents
     known = {rule.id for analyzer in enabled() for rule in analyzer.rules}
     if unknown := next((rule for rule in told.holds if rule not in known), None):
         raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
+    if no_hold:
+        return Incidents()
     profile = PROFILES[told.profile]
     keep_open = profile.keep_open if told.keep_open is None else told.keep_open
     return Incidents(keep_open=keep_open, holds={**profile.holds, **told.holds}, repeat=told.repeat)

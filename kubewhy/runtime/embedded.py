@@ -32,7 +32,7 @@ class Pipeline:
         self, analyzers: Iterable[Analyzer[Any]], *, no_hold: bool = False, incidents: Incidents | None = None
     ) -> None:
         self._analyzers = AnalyzerStage(analyzers)
-        self._incidents = Incidents() if no_hold or incidents is None else incidents
+        self._incidents = incidents or Incidents()
         self._no_hold = no_hold
 
     def feed(self, record: Record, now: datetime) -> list[Finding]:
@@ -48,18 +48,19 @@ class Pipeline:
         """What is to be remembered now that the findings so far have arrived."""
         return {INCIDENTS + key: row for key, row in self._incidents.rows().items()}
 
-    def restore(self, state: State) -> None:
-        """Goes on where those rows were written. Raises ConfigError for rows that are none."""
-        try:
-            self._incidents.restore((key.removeprefix(INCIDENTS), row) for key, row in state.scan(INCIDENTS))
-        except (msgspec.DecodeError, KeyError, ValueError) as error:
-            raise ConfigError(
-                f"the state holds what this kubewhy cannot read ({error}); name another file, or remove that one"
-            ) from None
-
     def flush(self, now: datetime) -> list[Finding]:
         """What is left to be told at the end."""
         return list(self._incidents.flush(now))
+
+
+def restore(incidents: Incidents, state: State) -> None:
+    """Lets them go on where those rows were written. Raises ConfigError for rows that are none."""
+    try:
+        incidents.restore((key.removeprefix(INCIDENTS), row) for key, row in state.scan(INCIDENTS))
+    except (msgspec.DecodeError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"the state holds what this kubewhy cannot read ({error}); name another file, or remove that one"
+        ) from None
 
 
 def _at_once(report: Report) -> Report:
@@ -82,9 +83,10 @@ async def watch(
 
     Findings arrive before what is remembered of them is written: a crash in between repeats some, and loses none.
     """
-    pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
+    incidents = incidents or Incidents()
     if state:
-        pipeline.restore(state)
+        restore(incidents, state)
+    pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
     loop = asyncio.get_running_loop()
 
     async def tell(findings: list[Finding]) -> None:

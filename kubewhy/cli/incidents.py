@@ -1,0 +1,64 @@
+"""kubewhy incidents: what is broken now, as `kubewhy run --state` remembers it."""
+
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from explainer.incidents import Incidents
+from kubewhy.cli.board import table
+from kubewhy.errors import ConfigError
+from kubewhy.records import IncidentView, encode
+from kubewhy.runtime.embedded import restore
+from kubewhy.runtime.state import SqliteState
+
+REFRESH_SECONDS = 1.0
+
+
+@click.command("incidents")
+@click.option(
+    "--state",
+    "state_file",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="What `kubewhy run --state FILE` keeps.",
+)
+@click.option("--all", "resolved", is_flag=True, help="Also what was resolved within the last day.")
+@click.option("--watch", is_flag=True, help="Stay, and keep up to date until Ctrl-C.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def command(state_file: Path, resolved: bool, watch: bool, output: str) -> None:
+    """List what is broken now, the worst first. The cluster is not asked.
+
+    \b
+    kubewhy run --state kubewhy.state &
+    kubewhy incidents --state kubewhy.state --all
+    """
+    if not state_file.exists():
+        raise ConfigError(f"{state_file}: no such file; start `kubewhy run --state {state_file}`, which makes it")
+    if output == "json":
+        if watch:
+            raise click.UsageError("--watch is for people; for programs there is `kubewhy run -o json`")
+        for each in read(state_file, resolved):
+            click.echo(encode(each))
+        return
+    console = Console()
+    if not watch:
+        console.print(table(read(state_file, resolved), datetime.now(UTC)))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(table(read(state_file, resolved), datetime.now(UTC), max(console.height - 2, 3)), refresh=True)
+            time.sleep(REFRESH_SECONDS)
+
+
+def read(path: Path, resolved: bool) -> list[IncidentView]:
+    """The incidents of a state that another process may be writing."""
+    incidents = Incidents()
+    with closing(SqliteState(path)) as state:
+        restore(incidents, state)
+    return list(incidents.views(resolved=resolved))
