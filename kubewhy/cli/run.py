@@ -102,7 +102,7 @@ def command(
             await replay(recording, analyzers, sink, namespaces, no_hold=no_hold, incidents=incidents)
             return
         async with await connect(str(kubeconfig) if kubeconfig else None, context) as cluster:
-            identity = await cluster.identify()  # what cannot be reached is not being watched
+            identity = settings.cluster.id or await cluster.identify()  # what cannot be reached is not being watched
             if text:
                 click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
             with closing(SqliteState(state_file)) if state_file else nullcontext() as state:
@@ -114,7 +114,7 @@ def command(
                     namespaces,
                     term=term,
                     all_namespaces=all_namespaces,
-                    cluster_id=settings.cluster.id or identity,
+                    cluster_id=identity,
                 )
                 await watch(
                     collector,
