@@ -34,9 +34,12 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class IncidentSettings(BaseModel, extra="forbid", frozen=True):
-    """How patient to be: `explainer/profiles.py`. What is given here comes before the profile."""
+    """How patient to be: `explainer/profiles.py`. What is given here comes before the profile.
 
-    profile: Literal["fast", "mixin"] = "fast"
+    Without a profile, rules hold as long as they say, and what is seen no more is resolved at once.
+    """
+
+    profile: Literal["fast", "mixin"] | None = None
     keep_open: Duration | None = None
     repeat: Duration | None = None
     holds: dict[str, Duration] = {}

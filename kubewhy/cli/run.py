@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import closing, nullcontext, suppress
+from datetime import timedelta
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from analyzers import enabled
 from collectors.credentials import connect
 from collectors.live import LiveCollector
 from explainer.incidents import Incidents
-from explainer.profiles import PROFILES
+from explainer.profiles import PROFILES, Profile
 from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
@@ -150,7 +151,7 @@ def patience(settings: Settings, config: Path | None, no_hold: bool) -> Incident
         raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
     if no_hold:
         return Incidents()
-    profile = PROFILES[told.profile]
+    profile = PROFILES[told.profile] if told.profile else Profile(timedelta(0))
     keep_open = profile.keep_open if told.keep_open is None else told.keep_open
     return Incidents(keep_open=keep_open, holds={**profile.holds, **told.holds}, repeat=told.repeat)
 
