@@ -38,17 +38,24 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-# kubectl's, of the kinds that are judged (`kubectl api-resources`).
+# kubectl's, of the kinds that are judged or blamed (`kubectl api-resources`).
 SHORT_NAMES = {
+    "ConfigMap": "cm",
     "CronJob": "cj",
     "DaemonSet": "ds",
     "Deployment": "deploy",
+    "Namespace": "ns",
     "Node": "no",
+    "PersistentVolume": "pv",
     "PersistentVolumeClaim": "pvc",
     "Pod": "po",
+    "PriorityClass": "pc",
     "ReplicaSet": "rs",
+    "ResourceQuota": "quota",
     "Service": "svc",
+    "ServiceAccount": "sa",
     "StatefulSet": "sts",
+    "StorageClass": "sc",
 }
 
 

@@ -163,10 +163,11 @@ def by_object(group: Group) -> dict[Ref, list[Failure]]:
 
 
 def _diagnosis(ref: Ref, root: Ref, failures: Sequence[Failure]) -> Diagnosis:
-    return Diagnosis(ref.kind, ref.namespace, ref.name, Name.of(root), [_broken(failure) for failure in failures])
+    return Diagnosis(ref.kind, ref.namespace, ref.name, Name.of(root), [broken(failure) for failure in failures])
 
 
-def _broken(failure: Failure) -> Broken:
+def broken(failure: Failure) -> Broken:
+    """A failure as documents show it."""
     return Broken(
         rule=failure.rule,
         severity=failure.severity,
