@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from explainer.correlation import Group
-from kubewhy.records import Failure, Ref
+from kubewhy.records import Ref
 
 OWNED_BY = "owned by"
 BLAMES = "blames"
@@ -14,11 +14,10 @@ ECHOES = "echoes"
 
 @dataclass(frozen=True)
 class Step:
-    """An object, and what has led to it from the one before: how, and the failure that says so, if one does."""
+    """An object, and how the one before leads to it."""
 
     object: Ref
     how: str = ""  # empty for the first
-    failure: Failure | None = None
 
 
 def chain(group: Group, workloads: Mapping[Ref, Ref], start: Ref) -> tuple[Step, ...]:
@@ -56,7 +55,7 @@ def _blames(group: Group) -> Iterator[tuple[Ref, Step]]:
     causes = [each for each in group.members if each[1].cause and each[1].cause != each[0]]
     for ref, failure in sorted(causes, key=lambda each: each[1].symptom):
         assert failure.cause
-        yield ref, Step(failure.cause, ECHOES if failure.symptom else BLAMES, failure)
+        yield ref, Step(failure.cause, ECHOES if failure.symptom else BLAMES)
 
 
 def _owned(group: Group, workloads: Mapping[Ref, Ref]) -> Iterator[tuple[Ref, Step]]:
@@ -67,9 +66,8 @@ def _owned(group: Group, workloads: Mapping[Ref, Ref]) -> Iterator[tuple[Ref, St
 
 
 def _echoes(group: Group, workloads: Mapping[Ref, Ref]) -> Iterator[tuple[Ref, Step]]:
-    """A workload fails as its members do; by the worst of them it is told."""
-    own = {ref: failure for ref, failure in reversed(group.members) if failure.symptom}
+    """A workload fails as its members do; the worst of them comes first."""
     for ref in group.objects:
         workload = workloads.get(ref, ref)
         if workload != ref:
-            yield workload, Step(ref, ECHOES, own.get(workload))
+            yield workload, Step(ref, ECHOES)

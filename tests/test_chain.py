@@ -55,13 +55,6 @@ def test_a_root_needs_no_steps() -> None:
     assert way(SHOP, "Secret shop/password") == ["Secret shop/password"]
 
 
-def test_a_step_carries_the_failure_that_says_so() -> None:
-    (group,) = correlate("c", SHOP)
-    _, blames = chain(group, {report.ref: report.root for report, _ in SHOP}, ref("Pod shop/web-2"))
-    assert blames.failure is not None
-    assert blames.failure.message == "config of Pod shop/web-2"
-
-
 OBJECTS = [f"{kind} x/{name}" for kind in ("Pod", "Deployment", "Service") for name in "abc"] + ["Node n", "Node m"]
 HELD = st.builds(
     held,

@@ -36,9 +36,9 @@ _DOCS = 2
 
 
 class Link(msgspec.Struct, frozen=True):
-    """A step on the way to the root: how the object before this one leads to it, and the words that say so."""
+    """A step on the way to the root, and the worst that is held against the object there, if anything is."""
 
-    how: str  # owned by, blames or echoes; empty for the object asked about
+    how: str  # how the object before leads to it: owned by, blames or echoes; empty for the object asked about
     object: Name
     message: str
 
@@ -58,8 +58,8 @@ class Held(msgspec.Struct, frozen=True):
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """An incident as seen from the object. All of one that is pending has yet to last long enough to count.
 
-    `failures` are the object's own that count, `pending` those that do not yet; `others` names at most five more
-    objects, the root first, and `other_count` says how many there are.
+    `failures` are the object's own that count, `pending` those that do not yet; `others` names at most five that are
+    not on the way to the root, and `other_count` says how many those are.
     """
 
     id: str
@@ -184,11 +184,12 @@ def answer(asked: Asked, ref: Ref, analyzers: Sequence[Analyzer[Any]], skipped: 
 
 def _incident(asked: Asked, ref: Ref, group: Group) -> Incident:
     reports = {report.ref: report for report in asked.analysis.reports}
-    members = by_object(group)
+    members, whole = by_object(group), _whole(asked, group)
     own = members.get(ref, [])
     pending = group in asked.verdict.pending
-    steps = chain(_whole(asked, group), {each: report.root for each, report in reports.items()}, ref)
-    others = [each for each in members if each != ref]
+    steps = chain(whole, {each: report.root for each, report in reports.items()}, ref)
+    worst = {each: failures[0].message for each, failures in by_object(whole).items()}
+    others = [each for each in members if each not in {step.object for step in steps}]
     first = [*own, *(failure for _, failure in group.members)]
     return Incident(
         id=group.id,
@@ -199,7 +200,7 @@ def _incident(asked: Asked, ref: Ref, group: Group) -> Incident:
         counts_at=min(_held(each, reports[of], asked).counts_at for of, each in group.members) if pending else None,
         root=Name.of(group.root),
         place="root" if ref == group.root else "symptom",
-        chain=[Link(step.how, Name.of(step.object), step.failure.message if step.failure else "") for step in steps],
+        chain=[Link(step.how, Name.of(step.object), worst.get(step.object, "")) for step in steps],
         failures=[] if pending else [broken(failure) for failure in own],
         pending=[_held(failure, reports[ref], asked) for failure in asked.waiting(ref, group.root)],
         changes=_changes(asked, ref, group, reports),
@@ -249,9 +250,11 @@ def _changes(asked: Asked, ref: Ref, group: Group, reports: Mapping[Ref, Report]
 
 
 def _first_told(asked: Asked, group: Group) -> list[datetime]:
-    """Since when Events warn of it. A crash loop, whose onset is its last crash, has gone on for longer."""
+    """Since when Events warn of it, or say the same again: a crash loop began before its last crash, its onset."""
     told = [event for each in group.objects[:SHOWN] for event in _gathered(asked, each).events]
-    return [event.first_timestamp for event in told if event.type == "Warning" and event.first_timestamp]
+    return [
+        each.first_timestamp for each in told if each.first_timestamp and (each.type == "Warning" or each.count > 1)
+    ]
 
 
 def _gathered(asked: Asked, ref: Ref) -> Any:
@@ -277,7 +280,7 @@ def _early(asked: Asked, report: Report) -> list[Failure]:
 
 
 def _near(asked: Asked, ref: Ref) -> list[Near]:
-    """What it belongs to, owns, or is blamed by, and is in an incident though it is not itself: one of each incident."""
+    """What it belongs to, owns, or is blamed by, that is in an incident as it is not itself: one of each incident."""
     subject, family = find(asked.seen.store, ref), asked.seen.store.index.family
     sorts: dict[str, list[Ref]] = {OWNED_BY: [], OWNS: [], BLAMED_BY: []}
     if subject:

@@ -114,8 +114,7 @@ def _failure(failure: Broken, since: datetime | None, now: datetime) -> Text:
 
 def _link(link: Link, incident: Incident) -> str:
     root = ", the root" if link.object == incident.root else ""
-    own = {failure.message for failure in (*incident.failures, *(held.failure for held in incident.pending))}
-    says = f": {clean(link.message)}" if link.message and link.message not in own else ""
+    says = f": {clean(link.message)}" if link.message else ""
     return f"{link.how} {label(link.object)}{root}{says}"
 
 
