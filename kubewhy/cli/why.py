@@ -18,7 +18,15 @@ from collectors.requests import Cluster
 from collectors.store import kinds_read
 from kubewhy.cli import answered
 from kubewhy.cli.answer import Asked, answer
-from kubewhy.cli.options import check_namespaces, cluster_options, complete_kinds, from_option, judged, kinds
+from kubewhy.cli.options import (
+    check_namespaces,
+    cluster_options,
+    complete_kinds,
+    from_option,
+    judged,
+    kinds,
+    no_hold_option,
+)
 from kubewhy.cli.report import Skipped
 from kubewhy.cli.text import Scope
 from kubewhy.contracts import Analyzer
@@ -84,7 +92,7 @@ class _AsCalled(click.Command):
     help="The object's namespace.  [default: the context's own; of a recording any]",
 )
 @from_option
-@click.option("--no-hold", is_flag=True, help="Count also what has not lasted long enough yet.")
+@no_hold_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.argument(
     "named",

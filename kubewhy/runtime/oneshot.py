@@ -71,7 +71,7 @@ async def look(
             log.warning("listing all namespaces is forbidden: reading namespace %s only", cluster.namespace)
     if why:
         raise nothing_readable(cluster.name, why)
-    for space in empty(store, kinds, namespaces):
+    for space in _empty(store, kinds, namespaces):
         if await cluster.has_namespace(space) is False:
             raise no_namespace(cluster, space)
     cluster_id, server = await cluster.identify(), await cluster.server_version()
@@ -99,7 +99,7 @@ async def analyze(
 ) -> Analysis:
     """Looks once, and judges every object. Raises ConfigError as `look` does."""
     seen = await look(cluster, analyzers, namespaces, all_namespaces=all_namespaces)
-    for space in empty(seen.store, kinds_read(analyzers), seen.namespaces):
+    for space in _empty(seen.store, kinds_read(analyzers), seen.namespaces):
         log.warning("there is nothing in namespace %s that could be judged", space)
     return judge(seen, analyzers, selector=selector)
 
@@ -113,7 +113,7 @@ def analyze_recording(
 ) -> Analysis:
     """The same of a recording, as the cluster was at its end."""
     seen = look_at_recording(path, analyzers, namespaces)
-    for space in empty(seen.store, kinds_read(analyzers), namespaces):
+    for space in _empty(seen.store, kinds_read(analyzers), namespaces):
         log.warning("the recording holds nothing of namespace %s", space)
     return judge(seen, analyzers, selector=selector)
 
@@ -152,7 +152,7 @@ def _nothing_read(skipped: Sequence[Skipped], kinds: Sequence[type[Object]], nam
     return refused[wanted[0]] if wanted and refused.keys() >= set(wanted) else ""
 
 
-def empty(store: Store, kinds: Sequence[type[Object]], namespaces: tuple[str, ...]) -> list[str]:
+def _empty(store: Store, kinds: Sequence[type[Object]], namespaces: tuple[str, ...]) -> list[str]:
     """Which of these namespaces hold nothing that was read."""
     full = {key.namespace for kind in kinds for key in store.keys(kind.resource.kind)}
     return [space for space in namespaces if space not in full]
