@@ -243,8 +243,15 @@ def test_without_holds_nothing_is_pending() -> None:
 
 
 def test_what_is_pending_beneath_a_root_that_is_open_goes_with_it() -> None:
-    told = ask("Deployment/web", [NODE, deployment(3000, written=900), NEW, WAITING[0]])
-    assert [(each.state, each.root.kind) for each in told.incidents] == [("open", "Secret")]
+    lately = [
+        pod(f"web-2-{n}", age, NEW, LACKING, phase="Pending", **unready(age)) for n, age in (("a", 9), ("b", 0.2))
+    ]
+    web = deployment(3000, written=900, replicas=2)
+    told = ask("Deployment/web", [NODE, web, NEW, *lately])
+    assert [(each.state, each.root.kind, each.failures) for each in told.incidents] == [("open", "Secret", [])]
+    assert [each.failure.rule for each in told.incidents[0].pending] == ["deployment-unavailable"]
+    assert way(told) == ["Deployment web", "echoes Pod web-2-a", "blames Secret db-password"]
+    assert ask("Deployment/web", [NODE, web, NEW, *lately], no_hold=True).incidents[0].pending == []
 
 
 def test_what_is_normal_at_first_is_no_failure_but_told() -> None:

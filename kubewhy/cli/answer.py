@@ -137,10 +137,11 @@ class Asked:
         return [*self.verdict.groups, *self.verdict.pending]
 
     def of_object(self, ref: Ref) -> list[Group]:
-        """Those that the object is in. What is pending beneath a root that has an open one goes with that."""
-        opened = [group for group in self.verdict.groups if ref in (group.root, *group.objects)]
-        roots = {group.root for group in opened}
-        pending = (group for group in self.verdict.pending if group.root not in roots)
+        """Those that the object is in. What is pending beneath the root of an open one goes with that."""
+        roots = {group.root for group in self.verdict.groups}
+        own = {group.root for group in self.verdict.pending if ref in group.objects}
+        opened = [each for each in self.verdict.groups if ref in (each.root, *each.objects) or each.root in own]
+        pending = [each for each in self.verdict.pending if each.root not in roots]
         return [*opened, *(group for group in pending if ref in (group.root, *group.objects))]
 
     def waiting(self, ref: Ref, root: Ref) -> list[Failure]:
@@ -184,7 +185,7 @@ def answer(asked: Asked, ref: Ref, analyzers: Sequence[Analyzer[Any]], skipped: 
 
 def _incident(asked: Asked, ref: Ref, group: Group) -> Incident:
     reports = {report.ref: report for report in asked.analysis.reports}
-    members, whole = by_object(group), _whole(asked, group)
+    members, whole = by_object(group), _whole(asked, group, ref)
     own = members.get(ref, [])
     pending = group in asked.verdict.pending
     steps = chain(whole, {each: report.root for each, report in reports.items()}, ref)
@@ -211,9 +212,9 @@ def _incident(asked: Asked, ref: Ref, group: Group) -> Incident:
     )
 
 
-def _whole(asked: Asked, group: Group) -> Group:
+def _whole(asked: Asked, group: Group, ref: Ref) -> Group:
     """What is pending was grouped together with all that is open: its way to the root may lead through that."""
-    if group not in asked.verdict.pending:
+    if group in asked.verdict.groups and ref in (group.root, *group.objects):
         return group
     return replace(group, members=tuple(each for other in asked.groups for each in other.members))
 

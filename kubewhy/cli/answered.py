@@ -51,7 +51,7 @@ def _well(answer: Answer, place: str) -> Text:
 
 
 def _held(held: Held, now: datetime) -> str:
-    return f"{clean(held.failure.message)}: counts in {age(now, held.counts_at)}, if it lasts"
+    return f"{clean(held.failure.message).rstrip('.')}: counts in {age(now, held.counts_at)}, if it lasts"
 
 
 def _near(near: Near) -> str:
