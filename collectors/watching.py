@@ -48,6 +48,11 @@ class Watching:
         self.listed: set[Scope] = set()  # each completed LIST, until the caller takes it out
 
     @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Those that are watched; empty: all."""
+        return self._namespaces
+
+    @property
     def scopes(self) -> list[Scope]:
         """Each kind, and the namespace it is watched in or None for all."""
         return [

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from hashlib import sha256
 from typing import TypeVar
 
@@ -65,6 +66,21 @@ def incident_id(cluster: str, first: str, opening: str = "") -> str:
 def opens_at(failure: Failure, created: datetime | None, first_seen: datetime) -> datetime:
     """When the hold ends. An unknown onset counts from the creation (None in a stream), else from first sight."""
     return later(failure.since or created or first_seen, timedelta(seconds=failure.hold))
+
+
+class Standing(Enum):
+    """How one failure stands at one moment."""
+
+    COUNTS = "counts"
+    HELD = "held"  # it has not lasted as long as its hold
+    IDLE = "idle"  # it has faded, or lies ahead
+
+
+def standing(failure: Failure, created: datetime | None, now: datetime) -> Standing:
+    """How it stands; `created` is when its object was made."""
+    if (failure.since and ahead(failure.since, now)) or (failure.until and failure.until <= now):
+        return Standing.IDLE
+    return Standing.COUNTS if not failure.hold or opens_at(failure, created, now) <= now else Standing.HELD
 
 
 def ahead(when: datetime, now: datetime) -> bool:

@@ -9,14 +9,17 @@ import msgspec
 from msgspec import NODEFAULT, Raw
 from msgspec.structs import FieldInfo, fields
 
+from kubewhy.cli.answer import Answer
 from kubewhy.cli.report import Document
 from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-# File name to record. `analysis` is what `kubewhy analyze -o json` prints, `finding` a line of `kubewhy run`.
+# File name to record. `analysis` is what `kubewhy analyze -o json` prints, `answer` what `kubewhy why` does, and
+# `finding` is a line of `kubewhy run`.
 DOCUMENTS: dict[str, type[msgspec.Struct]] = {
     "analysis": Document,
+    "answer": Answer,
     "evidence": Evidence,
     "report": Report,
     "inventory": Inventory,

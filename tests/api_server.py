@@ -18,12 +18,16 @@ CLUSTER = "uid-of-kube-system"
 
 
 class ApiServer:
-    """`asked` counts requests as `list pods` and `watch pods`; `watching` are the watches open now."""
+    """`asked` counts requests as `list pods` and `watch pods`; `watching` are the watches open now.
+
+    Every namespace exists but the `missing` ones.
+    """
 
     def __init__(self) -> None:
         self.port = 0
         self.asked: list[str] = []
         self.watching = 0
+        self.missing: set[str] = set()
         self.refused: dict[str, int] = {}  # status by plural, or by `plural in namespace`
         self._objects: dict[tuple[str, str | None, str], dict[str, Any]] = {}
         self._log: list[tuple[str, str, dict[str, Any]]] = []  # plural, type, object; the version is its length
@@ -74,7 +78,10 @@ class ApiServer:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/version":
             return web.json_response({"gitVersion": "v1.35.4"})
-        if re.fullmatch("/api/v1/namespaces/[^/]+", request.path):
+        if named := re.fullmatch("/api/v1/namespaces/([^/]+)", request.path):
+            if named[1] in self.missing:
+                details = {"name": named[1], "kind": "namespaces"}
+                return web.json_response({"kind": "Status", "code": 404, "details": details}, status=404)
             return web.json_response({"metadata": {"uid": CLUSTER}})
         found = _PATH.fullmatch(request.path)
         assert found, request.path

@@ -14,6 +14,7 @@ import pytest
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
 from infra.pictures import draw_all
+from kubewhy.cli.answer import Answer
 from kubewhy.cli.report import Document, report
 from kubewhy.cli.rules import markdown, reference, text
 from kubewhy.records import (
@@ -32,6 +33,7 @@ from kubewhy.records import (
 from kubewhy.runtime.oneshot import Analysis
 from kubewhy.schemas import DOCUMENTS, render
 from tests.conformance.cases import load
+from tests.test_answer import ask
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,6 +50,8 @@ def records() -> Iterator[msgspec.Struct]:
     analysis = Analysis("c1", "shop", NOW, len(reports), reports, [("secrets", "forbidden")])
     yield report(analysis)
     yield report(analysis, no_hold=True)
+    for each in ("Pod/web-2-a", "Pod/worker", "ReplicaSet/web-2", "Secret/db-password", "Node/n1"):
+        yield ask(each, unread=["StorageClass"])
     yield Evidence(cluster="c1", version=Version(1, 2), ref=POD, observed_at=NOW)
     yield Inventory(
         cluster="c1", version=Version(1, 2), kind="Pod", group="", namespaces=(), low=0, high=2**64, hashes=(1, 2)
@@ -107,7 +111,7 @@ def test_every_record_that_is_written_fits_its_schema() -> None:
     for record in records():
         validators[type(record)].validate(json.loads(encode(record)))
         seen.add(type(record))
-    assert seen == {Document, Evidence, Report, Inventory, Heartbeat, Finding}
+    assert seen == {Answer, Document, Evidence, Report, Inventory, Heartbeat, Finding}
 
 
 @pytest.mark.parametrize("change", [{"cluster": 7}, {"surprise": True}, {"type": "report"}, {"version": [1]}])

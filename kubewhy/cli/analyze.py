@@ -12,12 +12,22 @@ from rich.console import Console
 from analyzers import enabled
 from collectors.credentials import connect
 from kubewhy.cli import text
-from kubewhy.cli.options import cluster_options, from_option, kind_option, scope_options, selector_option
+from kubewhy.cli.options import (
+    cluster_options,
+    from_option,
+    kind_option,
+    no_hold_option,
+    scope_options,
+    selector_option,
+    wait_option,
+)
 from kubewhy.cli.report import met, report
+from kubewhy.cli.waiting import Progress, told
 from kubewhy.contracts import Analyzer
 from kubewhy.kube.meta import LabelSelector
 from kubewhy.records import Severity
 from kubewhy.runtime.oneshot import Analysis, analyze, analyze_recording
+from kubewhy.runtime.settling import Ending, Waited, settle
 from sinks.stdout import printable
 
 FOUND = 3
@@ -29,12 +39,13 @@ FOUND = 3
 @from_option
 @kind_option
 @selector_option
-@click.option("--no-hold", is_flag=True, help="Tell also what has not lasted long enough yet to count.")
+@no_hold_option
+@wait_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
     "--fail-on",
     type=click.Choice([severity.value for severity in Severity]),
-    help="Exit with 3 when an incident is that bad or worse.",
+    help="Exit with 3 when an incident is that bad or worse; with --wait, heed none that is less.",
 )
 def command(
     kubeconfig: Path | None,
@@ -45,6 +56,7 @@ def command(
     kinds: tuple[str, ...],
     selector: LabelSelector | None,
     no_hold: bool,
+    wait: float | None,
     output: str,
     fail_on: str | None,
 ) -> int:
@@ -53,25 +65,40 @@ def command(
     Incidents come first, the worst at the top, with what they bring down beneath them. What has not lasted long
     enough to count is listed apart. Exit status: 0 it ran, 1 it could not, 2 wrong usage, 3 --fail-on was met.
 
+    With --wait, as after a deployment, this is told once every rollout, job and pod in scope has come to its end and
+    no failure is left that may yet count (status 0), or as soon as one counts, or when the time is over (1, or 3).
+
     \b
     kubewhy analyze                           the whole cluster
     kubewhy analyze -n shop -l app=web        one namespace, one application
     kubewhy analyze -f deploy --fail-on critical -o json
+    kubewhy analyze -n shop --wait 5m         after `kubectl apply`, in a pipeline
     """
     analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
+    waited: Waited | None = None
     if recording:
         analysis = analyze_recording(recording, analyzers, namespaces, selector=selector)
         scope = text.Scope("", _where(analysis))
     else:
         chosen = str(kubeconfig) if kubeconfig else None
-        analysis = asyncio.run(_look(chosen, context, analyzers, namespaces, all_namespaces, selector))
+        if wait is None:
+            analysis = asyncio.run(_look(chosen, context, analyzers, namespaces, all_namespaces, selector))
+        else:
+            level = Severity(fail_on) if fail_on else None
+            scoped = (analyzers, namespaces, all_namespaces, selector)
+            waited = asyncio.run(_wait(chosen, context, *scoped, seconds=wait, level=level))
+            analysis = waited.analysis
         scope = text.Scope(context or analysis.cluster_name, _where(analysis), pinned=bool(context))
     document = report(analysis, no_hold)
     if output == "json":
         click.echo(printable(msgspec.json.encode(document)))
     else:
         text.show(analysis, Console(highlight=False), scope, no_hold=no_hold)
-    return FOUND if fail_on and met(document, fail_on) else 0
+    if waited:
+        click.echo(told(waited, document, wait or 0.0), err=True)
+    if fail_on and met(document, fail_on):
+        return FOUND
+    return 1 if waited and waited.ending is not Ending.SETTLED else 0
 
 
 async def _look(
@@ -84,6 +111,31 @@ async def _look(
 ) -> Analysis:
     async with await connect(kubeconfig, context) as cluster:
         return await analyze(cluster, analyzers, namespaces, all_namespaces=all_namespaces, selector=selector)
+
+
+async def _wait(
+    kubeconfig: str | None,
+    context: str | None,
+    analyzers: Sequence[Analyzer[Any]],
+    namespaces: tuple[str, ...],
+    all_namespaces: bool,
+    selector: LabelSelector | None,
+    *,
+    seconds: float,
+    level: Severity | None,
+) -> Waited:
+    async with await connect(kubeconfig, context) as cluster:
+        with Progress() as progress:
+            return await settle(
+                cluster,
+                analyzers,
+                namespaces,
+                seconds=seconds,
+                level=level,
+                all_namespaces=all_namespaces,
+                selector=selector,
+                on_progress=progress.show,
+            )
 
 
 def _where(analysis: Analysis) -> str:

@@ -20,6 +20,7 @@ from kubewhy.spelling import hint
 # Short helps stand here so that `kubewhy --help` imports no command.
 COMMANDS = {
     "analyze": "Tell once what is broken, why, and what to do.",
+    "why": "Tell of one object what is wrong with it, and where that comes from.",
     "run": "Watch a cluster, and tell what breaks and what recovers.",
     "incidents": "List what is broken now, as a running kubewhy remembers it.",
     "record": "Write what is read of a cluster to a file, to be analyzed elsewhere.",
@@ -75,36 +76,44 @@ def cli() -> None:
     """
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Runs one command and exits. A command that returns a number exits with it."""
+def kubectl_why() -> None:
+    """`kubewhy why` as kubectl finds it: as a plugin named kubectl-why, which is run for `kubectl why`."""
+    main(["why", *sys.argv[1:]], program="kubectl", name="kubectl why")
+
+
+def main(args: Sequence[str] | None = None, *, program: str = "kubewhy", name: str = "kubewhy") -> None:
+    """Runs one command and exits. A command that returns a number exits with it.
+
+    Usage is told of the `program`, errors by the `name`.
+    """
     try:
         _open_streams()
-        status = _run(args)
+        status = _run(args, program)
         # What is still buffered fails here, where it can be caught, not while the interpreter shuts down.
         sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         status = INTERRUPTED
     except click.ClickException as error:
-        _complain(error)
+        _complain(error, name)
         status = error.exit_code
     except ConfigError as error:
-        click.echo(f"kubewhy: {one_line(str(error))}", err=True)
+        click.echo(f"{name}: {one_line(str(error))}", err=True)
         status = 1
     except OSError as error:
         if error.errno == errno.EPIPE:
             status = _nobody_reads()  # as in `kubewhy rules | head`
         elif error.errno in _UNWRITABLE:
-            click.echo(f"kubewhy: cannot write to standard output ({error.strerror}): the rest is lost", err=True)
+            click.echo(f"{name}: cannot write to standard output ({error.strerror}): the rest is lost", err=True)
             status = _nobody_reads()
         else:
-            status = _bug(error)
+            status = _bug(error, name)
     except Exception as error:  # noqa: BLE001 - the last resort: one line in place of a traceback
-        status = _bug(error)
+        status = _bug(error, name)
     sys.exit(status)
 
 
-def _run(args: Sequence[str] | None) -> int:
-    result: Any = cli.main(args, prog_name="kubewhy", standalone_mode=False)
+def _run(args: Sequence[str] | None, program: str) -> int:
+    result: Any = cli.main(args, prog_name=program, standalone_mode=False)
     return result if isinstance(result, int) else 0
 
 
@@ -120,7 +129,7 @@ def _open_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _complain(error: click.ClickException) -> None:
+def _complain(error: click.ClickException, name: str) -> None:
     """One line, unless it is the help that one gets who gives no command."""
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
         error.show()
@@ -128,7 +137,7 @@ def _complain(error: click.ClickException) -> None:
     said = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     more = f" (see {context.command_path} --help)" if context else ""
-    click.echo(f"kubewhy: {one_line(said[:1].lower() + said[1:])}{more}", err=True)
+    click.echo(f"{name}: {one_line(said[:1].lower() + said[1:])}{more}", err=True)
 
 
 def _nobody_reads() -> int:
@@ -137,12 +146,12 @@ def _nobody_reads() -> int:
     return 1
 
 
-def _bug(error: Exception) -> int:
+def _bug(error: Exception, name: str) -> int:
     if os.environ.get("KUBEWHY_DEBUG"):
         raise error
-    name = type(error).__name__
+    sort = type(error).__name__
     click.echo(
-        f"kubewhy: {name}: this is a bug in kubewhy {__version__}. Please report it to the project's issue tracker, "
+        f"{name}: {sort}: this is a bug in kubewhy {__version__}. Please report it to the project's issue tracker, "
         "with the traceback that KUBEWHY_DEBUG=1 shows.",
         err=True,
     )

@@ -38,17 +38,46 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-# kubectl's, of the kinds that are judged (`kubectl api-resources`).
+class Duration(click.ParamType):  # type: ignore[type-arg] # generic from click 8.3 on
+    """How long: 90, 30s, 5m, 1h30m. In seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        text = f"{value}s" if _NUMBER.fullmatch(value) else value
+        if not _DURATION.fullmatch(text):
+            self.fail(f"{value!r} is no duration: write 30s, 5m, 1h or a number of seconds", param, ctx)
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is too long", param, ctx)
+        return seconds
+
+
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_PART = re.compile(rf"({_NUMBER.pattern})([hms])", re.ASCII)
+_DURATION = re.compile(rf"(?=.)(?:{_NUMBER.pattern}h)?(?:{_NUMBER.pattern}m)?(?:{_NUMBER.pattern}s)?", re.ASCII)
+
+# kubectl's, of the kinds that are judged or blamed (`kubectl api-resources`).
 SHORT_NAMES = {
+    "ConfigMap": "cm",
     "CronJob": "cj",
     "DaemonSet": "ds",
     "Deployment": "deploy",
+    "Namespace": "ns",
     "Node": "no",
+    "PersistentVolume": "pv",
     "PersistentVolumeClaim": "pvc",
     "Pod": "po",
+    "PriorityClass": "pc",
     "ReplicaSet": "rs",
+    "ResourceQuota": "quota",
     "Service": "svc",
+    "ServiceAccount": "sa",
     "StatefulSet": "sts",
+    "StorageClass": "sc",
 }
 
 
@@ -97,7 +126,7 @@ def from_option(function: Function) -> Function:
         "recording",
         type=FilePath(),
         metavar="FILE",
-        callback=_not_both("kubeconfig", "context"),
+        callback=_not_both("kubeconfig", "context", "wait"),
         help="Read a recording made by `kubewhy record` in place of a cluster.",
     )(function)
 
@@ -113,6 +142,27 @@ def kind_option(function: Function) -> Function:
         shell_complete=complete_kinds,
         callback=lambda context, parameter, values: kinds(values),
         help="Only judge this kind, by kubectl's names (po, deploy, …); may be given several times.",
+    )(function)
+
+
+def wait_option(function: Function) -> Function:
+    """Adds `--wait` (wait: float | None), in seconds."""
+    return click.option(
+        "--wait",
+        type=Duration(),
+        metavar="DURATION",
+        callback=_not_both("recording", "no_hold"),
+        help="Watch until everything has settled or something has failed for long enough: 30s, 5m, 1h at most.",
+    )(function)
+
+
+def no_hold_option(function: Function) -> Function:
+    """Adds `--no-hold` (no_hold: bool)."""
+    return click.option(
+        "--no-hold",
+        is_flag=True,
+        callback=_not_both("wait"),
+        help="Tell also what has not lasted long enough yet to count.",
     )(function)
 
 
@@ -138,12 +188,16 @@ def _not_both(*others: str, check: Callable[[Any], Any] = lambda value: value) -
 
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
         for other in context.command.params:
-            if value and other.name in others and context.params.get(other.name):
+            if _given(value) and other.name in others and _given(context.params.get(other.name)):
                 first, second = sorted([parameter.opts[-1], other.opts[-1]])
                 raise click.UsageError(f"give either {first} or {second}, not both", context)
         return check(value)
 
     return callback
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value is not False and value != ()
 
 
 def check_namespaces(names: Sequence[str]) -> tuple[str, ...]:

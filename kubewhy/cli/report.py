@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from explainer.correlation import Group, Held, ahead, correlate, opens_at
+from explainer.correlation import Group, Held, Standing, correlate, standing
 from kubewhy.records import Failure, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis
 
@@ -97,10 +97,10 @@ def judge(analysis: Analysis, no_hold: bool = False) -> Verdict:
     waiting: list[Held] = []
     for report in analysis.reports:
         for failure in report.failures:
-            if (failure.since and ahead(failure.since, now)) or (failure.until and failure.until <= now):
+            stands = standing(failure, report.created, now)
+            if stands is Standing.IDLE:
                 continue
-            held = no_hold or not failure.hold or opens_at(failure, report.created, now) <= now
-            if held:
+            if no_hold or stands is Standing.COUNTS:
                 opened.append((report, failure))
             elif not failure.normal_at_first:
                 waiting.append((report, failure))
@@ -163,10 +163,11 @@ def by_object(group: Group) -> dict[Ref, list[Failure]]:
 
 
 def _diagnosis(ref: Ref, root: Ref, failures: Sequence[Failure]) -> Diagnosis:
-    return Diagnosis(ref.kind, ref.namespace, ref.name, Name.of(root), [_broken(failure) for failure in failures])
+    return Diagnosis(ref.kind, ref.namespace, ref.name, Name.of(root), [broken(failure) for failure in failures])
 
 
-def _broken(failure: Failure) -> Broken:
+def broken(failure: Failure) -> Broken:
+    """A failure as documents show it."""
     return Broken(
         rule=failure.rule,
         severity=failure.severity,

@@ -81,11 +81,11 @@ def show(analysis: Analysis, console: Console, scope: Scope, *, no_hold: bool = 
     if verdict.pending:
         _show_pending(console, verdict.pending, analysis.observed_at)
     if analysis.skipped:
-        _print(console, Text("Not looked at", style="yellow"))
+        put(console, Text("Not looked at", style="yellow"))
         for resource, reason in sorted(analysis.skipped):
-            _print(console, Text(f"{clean(resource)}: {clean(reason)}"), 2)
-        _print(console, Text())
-    _print(console, _summary(analysis, verdict, scope))
+            put(console, Text(f"{clean(resource)}: {clean(reason)}"), 2)
+        put(console, Text())
+    put(console, _summary(analysis, verdict, scope))
 
 
 def age(since: datetime, now: datetime) -> str:
@@ -104,27 +104,27 @@ def age(since: datetime, now: datetime) -> str:
 def _show_incident(console: Console, group: Group, now: datetime, scope: Scope) -> None:
     head = Text(group.severity.upper(), style=COLOUR[group.severity])
     head.append(f"  {clean(group.title)}", style="bold")
-    _print(console, head)
+    put(console, head)
     since = f"for {age(group.since, now)}" if group.since else "since when is unknown"
-    _print(console, Text(f"root: {_name(group.root)}, {since}"), 2)
+    put(console, Text(f"root: {label(group.root)}, {since}"), 2)
     members = by_object(group)
     for ref, failures in list(members.items())[:SHOWN]:
         indent = 2 if ref == group.root else 4
         for failure in failures:
-            _print(console, _evidence(ref, failure, group, now), indent)
+            put(console, _evidence(ref, failure, group, now), indent)
     if len(members) > SHOWN:
-        _print(console, Text(f"and {len(members) - SHOWN} more"), 4)
+        put(console, Text(f"and {len(members) - SHOWN} more"), 4)
 
     for link in list(dict.fromkeys(failure.docs for _, failure in group.members if failure.docs))[:2]:
-        _print(console, Text(f"docs: {clean(link)}"), 2, whole=True)
-    _print(console, Text("next:"), 2)
+        put(console, Text(f"docs: {clean(link)}"), 2, whole=True)
+    put(console, Text("next:"), 2)
     for command in commands(group, scope):
-        _print(console, Text(command, style="cyan"), 4, whole=True)
-    _print(console, Text())
+        put(console, Text(command, style="cyan"), 4, whole=True)
+    put(console, Text())
 
 
 def _evidence(ref: Ref, failure: Failure, group: Group, now: datetime) -> Text:
-    told = Text(_name(ref))
+    told = Text(label(ref))
     if failure.container:
         told.append(f" [{clean(failure.container)}]")
     told.append(f": {clean(failure.message)}")
@@ -134,22 +134,20 @@ def _evidence(ref: Ref, failure: Failure, group: Group, now: datetime) -> Text:
 
 
 def _show_pending(console: Console, groups: list[Group], now: datetime) -> None:
-    _print(console, Text("Not yet counted: within the time it may take", style="dim"))
+    put(console, Text("Not yet counted: within the time it may take", style="dim"))
     for group in groups:
         members = list(by_object(group).items())
         for ref, failures in members[:SHOWN]:
             for failure in failures:
                 told = _evidence(ref, failure, group, now)
-                _print(console, Text(told.plain, style="dim"), 2)
+                put(console, Text(told.plain, style="dim"), 2)
         if len(members) > SHOWN:
-            _print(console, Text(f"and {len(members) - SHOWN} more", style="dim"), 2)
-    _print(console, Text())
+            put(console, Text(f"and {len(members) - SHOWN} more", style="dim"), 2)
+    put(console, Text())
 
 
 def _summary(analysis: Analysis, verdict: Verdict, scope: Scope) -> Text:
-    place = f"cluster {clean(analysis.cluster_name or analysis.cluster_id)}"
-    place += f", context {clean(scope.context)}" if scope.context else ""
-    place += f", {clean(scope.where)}"
+    place = where(analysis.cluster_name or analysis.cluster_id, scope)
     waiting = sum(len(group.members) for group in verdict.pending)
     aside = f", {waiting} not yet counted" if waiting else ""
     if not verdict.groups:
@@ -157,6 +155,13 @@ def _summary(analysis: Analysis, verdict: Verdict, scope: Scope) -> Text:
     failures = sum(len(group.members) for group in verdict.groups)
     found = f"{_count(len(verdict.groups), 'incident')}, {_count(failures, 'failure')}"
     return Text(f"{found} among {_count(analysis.objects, 'object')}{aside} ({place}).")
+
+
+def where(cluster: str, scope: Scope) -> str:
+    """The place that was looked at."""
+    place = f"cluster {clean(cluster)}"
+    place += f", context {clean(scope.context)}" if scope.context else ""
+    return f"{place}, {clean(scope.where)}" if scope.where else place
 
 
 def _count(number: int, noun: str) -> str:
@@ -207,11 +212,12 @@ def _kubectl(words: list[str], flags: dict[str, str], ref: Ref, scope: Scope) ->
     return [shlex.join(["kubectl", *words, *(part for flag in flags.items() for part in flag)])]
 
 
-def _name(ref: Ref) -> str:
+def label(ref: Ref) -> str:
+    """An object's name, as a terminal may show it."""
     return clean(str(ref))
 
 
-def _print(console: Console, text: Text, indent: int = 0, *, whole: bool = False) -> None:
+def put(console: Console, text: Text, indent: int = 0, *, whole: bool = False) -> None:
     """A line. It wraps on a terminal only, and never where it is to be copied."""
     lines = [text] if whole or not console.is_terminal else text.wrap(console, max(20, console.width - indent))
     for line in lines or [text]:

@@ -110,6 +110,7 @@ class StatefulSetStatus(Part, frozen=True):
 class StatefulSet(Object, frozen=True):
     resource: ClassVar[Resource] = Resource("StatefulSet", "statefulsets", group="apps")
 
+    metadata: WrittenMeta = WrittenMeta()
     spec: StatefulSetSpec = StatefulSetSpec()
     status: StatefulSetStatus = StatefulSetStatus()
 
@@ -117,6 +118,7 @@ class StatefulSet(Object, frozen=True):
 class DaemonSetSpec(Part, frozen=True):
     selector: LabelSelector = LabelSelector()
     template: PodTemplate = PodTemplate()
+    update_strategy: UpdateStrategy = UpdateStrategy()
 
 
 class DaemonSetStatus(Part, frozen=True):
@@ -133,6 +135,7 @@ class DaemonSetStatus(Part, frozen=True):
 class DaemonSet(Object, frozen=True):
     resource: ClassVar[Resource] = Resource("DaemonSet", "daemonsets", group="apps")
 
+    metadata: WrittenMeta = WrittenMeta()
     spec: DaemonSetSpec = DaemonSetSpec()
     status: DaemonSetStatus = DaemonSetStatus()
 

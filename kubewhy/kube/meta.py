@@ -55,6 +55,7 @@ class Annotations(Part, frozen=True):
     default_class: str | None = field(default=None, name="storageclass.kubernetes.io/is-default-class")
     default_class_beta: str | None = field(default=None, name="storageclass.beta.kubernetes.io/is-default-class")
     class_beta: str | None = field(default=None, name="volume.beta.kubernetes.io/storage-class")
+    revision: str | None = field(default=None, name="deployment.kubernetes.io/revision")
     selected_node: str | None = field(default=None, name="volume.kubernetes.io/selected-node")
 
 

@@ -23,6 +23,18 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Look:
+    """What was read of a cluster, as it was at one moment."""
+
+    store: Store
+    cluster_id: str
+    cluster_name: str
+    observed_at: datetime
+    server: str
+    namespaces: tuple[str, ...] = ()  # empty: all
+
+
+@dataclass(frozen=True)
 class Analysis:
     """What one look found. `reports` are those with failures, or with an analyzer that broke."""
 
@@ -35,18 +47,17 @@ class Analysis:
     namespaces: tuple[str, ...] = ()  # empty: all
 
 
-async def analyze(
+async def look(
     cluster: Cluster,
     analyzers: Sequence[Analyzer[Any]],
     namespaces: tuple[str, ...] = (),
     *,
     all_namespaces: bool = False,
-    selector: LabelSelector | None = None,
-) -> Analysis:
-    """Reads each kind once and judges every object.
+) -> Look:
+    """Reads each kind once.
 
     Where listing all namespaces is forbidden the context's own is read, unless all were asked for. Raises ConfigError
-    when nothing at all may be read.
+    when nothing at all may be read, and for a namespace that does not exist.
     """
     store = Store(analyzers)
     kinds = kinds_read(analyzers)
@@ -62,11 +73,35 @@ async def analyze(
         raise nothing_readable(cluster.name, why)
     for space in _empty(store, kinds, namespaces):
         if await cluster.has_namespace(space) is False:
-            raise ConfigError(f"there is no namespace {space} in {cluster.name}: check -n and the context")
-        log.warning("there is nothing in namespace %s that could be judged", space)
+            raise no_namespace(cluster, space)
     cluster_id, server = await cluster.identify(), await cluster.server_version()
-    count, reports = _judge(store, analyzers, cluster_id, server, selector)
-    return Analysis(cluster_id, cluster.name, cluster.now(), count, reports, store.refusals(), namespaces)
+    return Look(store, cluster_id, cluster.name, cluster.now(), server, namespaces)
+
+
+def look_at_recording(path: Path, analyzers: Sequence[Analyzer[Any]], namespaces: tuple[str, ...] = ()) -> Look:
+    """The same of a recording, as the cluster was at its end. Only what is in these namespaces is to be judged."""
+    recording = recorded.read(path)
+    store = Store(analyzers)
+    now = datetime.min.replace(tzinfo=UTC)
+    for at in recorded.replay(recording, store):
+        now = at
+    head = recording.header
+    return Look(store, head.cluster, head.name, now, head.server, namespaces)
+
+
+async def analyze(
+    cluster: Cluster,
+    analyzers: Sequence[Analyzer[Any]],
+    namespaces: tuple[str, ...] = (),
+    *,
+    all_namespaces: bool = False,
+    selector: LabelSelector | None = None,
+) -> Analysis:
+    """Looks once, and judges every object. Raises ConfigError as `look` does."""
+    seen = await look(cluster, analyzers, namespaces, all_namespaces=all_namespaces)
+    for space in _empty(seen.store, kinds_read(analyzers), seen.namespaces):
+        log.warning("there is nothing in namespace %s that could be judged", space)
+    return judge(seen, analyzers, selector=selector)
 
 
 def analyze_recording(
@@ -77,34 +112,23 @@ def analyze_recording(
     selector: LabelSelector | None = None,
 ) -> Analysis:
     """The same of a recording, as the cluster was at its end."""
-    recording = recorded.read(path)
-    store = Store(analyzers)
-    now = datetime.min.replace(tzinfo=UTC)
-    for at in recorded.replay(recording, store):
-        now = at
-    head = recording.header
-    for space in _empty(store, kinds_read(analyzers), namespaces):
+    seen = look_at_recording(path, analyzers, namespaces)
+    for space in _empty(seen.store, kinds_read(analyzers), namespaces):
         log.warning("the recording holds nothing of namespace %s", space)
-    count, reports = _judge(store, analyzers, head.cluster, head.server, selector, namespaces)
-    return Analysis(head.cluster, head.name, now, count, reports, store.refusals(), namespaces)
+    return judge(seen, analyzers, selector=selector)
 
 
-def _judge(
-    store: Store,
-    analyzers: Sequence[Analyzer[Any]],
-    cluster_id: str,
-    server: str,
-    selector: LabelSelector | None,
-    namespaces: tuple[str, ...] = (),
-) -> tuple[int, list[Report]]:
+def judge(seen: Look, analyzers: Sequence[Analyzer[Any]], *, selector: LabelSelector | None = None) -> Analysis:
+    """What the analyzers hold against all that was read, in the namespaces asked for."""
     stage = AnalyzerStage(analyzers)
     reports: list[Report] = []
     count = 0
-    for evidence_key in _chosen(store, analyzers, selector, namespaces):
+    for key in _chosen(seen.store, analyzers, selector, seen.namespaces):
         count += 1
-        evidence = gather(store, evidence_key, cluster=cluster_id, version=Version(0, count), server=server)
+        evidence = gather(seen.store, key, cluster=seen.cluster_id, version=Version(0, count), server=seen.server)
         reports += [each for each in stage.feed(evidence, evidence.observed_at) if each.failures or each.broken]
-    return count, reports
+    skipped = seen.store.refusals()
+    return Analysis(seen.cluster_id, seen.cluster_name, seen.observed_at, count, reports, skipped, seen.namespaces)
 
 
 def _chosen(
@@ -132,3 +156,8 @@ def _empty(store: Store, kinds: Sequence[type[Object]], namespaces: tuple[str, .
     """Which of these namespaces hold nothing that was read."""
     full = {key.namespace for kind in kinds for key in store.keys(kind.resource.kind)}
     return [space for space in namespaces if space not in full]
+
+
+def no_namespace(cluster: Cluster, name: str) -> ConfigError:
+    """One line for a namespace that is not there."""
+    return ConfigError(f"there is no namespace {name} in {cluster.name}: check -n and the context")

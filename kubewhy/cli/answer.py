@@ -1,0 +1,301 @@
+"""The `kubewhy.why/v1` document: what is known of one object, its incidents, and what they come from. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from collectors.gather import gather
+from collectors.index import Key
+from explainer.chain import OWNED_BY, chain
+from explainer.correlation import Group, Standing, opens_at, standing
+from kubewhy.cli.report import Broken, Cluster, Name, Skipped, Verdict, broken, by_object, judge
+from kubewhy.cli.seen import (
+    Change,
+    ConditionSeen,
+    ContainerSeen,
+    EventSeen,
+    changes,
+    conditions,
+    containers,
+    events,
+    find,
+    state,
+)
+from kubewhy.cli.text import SHOWN, Scope, commands
+from kubewhy.contracts import Analyzer
+from kubewhy.kube import GROUPS
+from kubewhy.records import Failure, Ref, Related, Report, Severity, Version
+from kubewhy.runtime.oneshot import Analysis, Look
+
+OWNS = "owns"
+BLAMED_BY = "blamed by"
+_DOCS = 2
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A step on the way to the root, and the worst that is held against the object there, if anything is."""
+
+    how: str  # how the object before leads to it: owned by, blames or echoes; empty for the object asked about
+    object: Name
+    message: str
+
+
+class Other(msgspec.Struct, frozen=True):
+    object: Name
+    message: str
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A failure that has not lasted long enough to count, and when it will have, if it goes on."""
+
+    failure: Broken
+    counts_at: datetime
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident as seen from the object. All of one that is pending has yet to last long enough to count.
+
+    `failures` are the object's own that count, `pending` those that do not yet; `others` names at most five that are
+    not on the way to the root, and `other_count` says how many those are.
+    """
+
+    id: str
+    state: Literal["open", "pending"]
+    title: str
+    severity: Severity
+    since: datetime | None
+    counts_at: datetime | None
+    root: Name
+    place: Literal["root", "symptom"]
+    chain: list[Link]
+    failures: list[Broken]
+    pending: list[Held]
+    changes: list[Change]
+    others: list[Other]
+    other_count: int
+    docs: list[str]
+    next: list[str]
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What the object's own status and the Events about it say."""
+
+    conditions: list[ConditionSeen]
+    containers: list[ContainerSeen]
+    events: list[EventSeen]
+
+
+class Near(msgspec.Struct, frozen=True):
+    """Another object that is in an incident: what the object asked about is to it."""
+
+    how: str  # owns, owned by or blamed by
+    object: Name
+    title: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole. Every key is always present.
+
+    `found` is null where it was not looked for, as of a Secret. `place` is that in the first of its incidents, or
+    `unknown` where its rules could not be applied. `early` is what is normal at first, and has not lasted for long.
+    """
+
+    schema: str = "kubewhy.why/v1"
+    cluster: Cluster
+    observed_at: datetime
+    object: Name
+    found: bool | None
+    place: Literal["root", "symptom", "well", "unknown"]
+    state: str
+    checked: list[str]
+    evidence: Evidence
+    incidents: list[Incident]
+    early: list[Held]
+    near: list[Near]
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that an answer is made from."""
+
+    seen: Look
+    analysis: Analysis
+    verdict: Verdict
+    scope: Scope
+
+    @staticmethod
+    def of(seen: Look, analysis: Analysis, scope: Scope, *, no_hold: bool = False) -> "Asked":
+        return Asked(seen, analysis, judge(analysis, no_hold), scope)
+
+    @property
+    def groups(self) -> list[Group]:
+        """Open ones first."""
+        return [*self.verdict.groups, *self.verdict.pending]
+
+    def of_object(self, ref: Ref) -> list[Group]:
+        """Those that the object is in. What is pending beneath the root of an open one goes with that."""
+        roots = {group.root for group in self.verdict.groups}
+        own = {group.root for group in self.verdict.pending if ref in group.objects}
+        opened = [each for each in self.verdict.groups if ref in (each.root, *each.objects) or each.root in own]
+        pending = [each for each in self.verdict.pending if each.root not in roots]
+        return [*opened, *(group for group in pending if ref in (group.root, *group.objects))]
+
+    def waiting(self, ref: Ref, root: Ref) -> list[Failure]:
+        """Of one object, what does not count yet beneath that root."""
+        return [
+            failure
+            for group in self.verdict.pending
+            if group.root == root
+            for each, failure in group.members
+            if each == ref
+        ]
+
+    def named(self) -> set[Ref]:
+        """All that fails or is blamed."""
+        causes = {failure.cause for group in self.groups for _, failure in group.members if failure.cause}
+        return causes.union(*((group.root, *group.objects) for group in self.groups))
+
+
+def answer(asked: Asked, ref: Ref, analyzers: Sequence[Analyzer[Any]], skipped: Iterable[Skipped] = ()) -> Answer:
+    """What there is to say of one object, whether it was read or is only named by what fails."""
+    seen = asked.seen
+    subject = find(seen.store, ref)
+    own = [each for each in asked.analysis.reports if each.ref == ref]
+    incidents = [_incident(asked, ref, group) for group in asked.of_object(ref)]
+    place = incidents[0].place if incidents else "unknown" if any(each.broken for each in own) else "well"
+    return Answer(
+        cluster=Cluster(seen.cluster_id, seen.cluster_name),
+        observed_at=seen.observed_at,
+        object=Name.of(ref),
+        found=_found(asked, ref),
+        place=place,
+        state=state(subject) if subject else "",
+        checked=[rule.id for each in analyzers if each.reads.resource.kind == ref.kind for rule in each.rules],
+        evidence=_evidence(asked, ref),
+        incidents=incidents,
+        early=[_held(each, report, asked) for report in own for each in _early(asked, report)],
+        near=[] if incidents else _near(asked, ref),
+        skipped=[*(Skipped(resource, reason) for resource, reason in asked.analysis.skipped), *skipped],
+    )
+
+
+def _incident(asked: Asked, ref: Ref, group: Group) -> Incident:
+    reports = {report.ref: report for report in asked.analysis.reports}
+    members, whole = by_object(group), _whole(asked, group, ref)
+    own = members.get(ref, [])
+    pending = group in asked.verdict.pending
+    steps = chain(whole, {each: report.root for each, report in reports.items()}, ref)
+    worst = {each: failures[0].message for each, failures in by_object(whole).items()}
+    others = [each for each in members if each not in {step.object for step in steps}]
+    first = [*own, *(failure for _, failure in group.members)]
+    return Incident(
+        id=group.id,
+        state="pending" if pending else "open",
+        title=group.title,
+        severity=group.severity,
+        since=group.since,
+        counts_at=min(_held(each, reports[of], asked).counts_at for of, each in group.members) if pending else None,
+        root=Name.of(group.root),
+        place="root" if ref == group.root else "symptom",
+        chain=[Link(step.how, Name.of(step.object), worst.get(step.object, "")) for step in steps],
+        failures=[] if pending else [broken(failure) for failure in own],
+        pending=[_held(failure, reports[ref], asked) for failure in asked.waiting(ref, group.root)],
+        changes=_changes(asked, ref, group, reports),
+        others=[Other(Name.of(each), members[each][0].message) for each in others[:SHOWN]],
+        other_count=len(others),
+        docs=list(dict.fromkeys(failure.docs for failure in first if failure.docs))[:_DOCS],
+        next=commands(_seen_from(group, ref), asked.scope),
+    )
+
+
+def _whole(asked: Asked, group: Group, ref: Ref) -> Group:
+    """What is pending was grouped together with all that is open: its way to the root may lead through that."""
+    if group in asked.verdict.groups and ref in (group.root, *group.objects):
+        return group
+    return replace(group, members=tuple(each for other in asked.groups for each in other.members))
+
+
+def _seen_from(group: Group, ref: Ref) -> Group:
+    """With the object's own failures alone, if it is a pod: so it is that pod's logs that are looked at."""
+    own = tuple(each for each in group.members if each[0] == ref)
+    rest = tuple(each for each in group.members if each[0] != ref)
+    return replace(group, members=own if own and ref.kind == "Pod" else own + rest)
+
+
+def _held(failure: Failure, report: Report, asked: Asked) -> Held:
+    return Held(broken(failure), opens_at(failure, report.created, asked.seen.observed_at))
+
+
+def _found(asked: Asked, ref: Ref) -> bool | None:
+    """None where it could not be looked for."""
+    store = asked.seen.store
+    if find(store, ref):
+        return True
+    read = GROUPS.get(ref.kind) == ref.group and store.known(store.type_of(ref.kind).resource, ref.namespace)
+    return False if read else None
+
+
+def _changes(asked: Asked, ref: Ref, group: Group, reports: Mapping[Ref, Report]) -> list[Change]:
+    """Of the root, and of the workload that the object belongs to: the one may be all that the other lacks."""
+    until = group.since or asked.seen.observed_at
+    onset = min([until, *_first_told(asked, group)])
+    workload = reports[ref].root if ref in reports else ref
+    found = [
+        each for one in dict.fromkeys((group.root, workload)) for each in changes(asked.seen.store, one, onset, until)
+    ]
+    return sorted(found, key=lambda each: each.at, reverse=True)
+
+
+def _first_told(asked: Asked, group: Group) -> list[datetime]:
+    """Since when Events warn of it, or say the same again: a crash loop began before its last crash, its onset."""
+    told = [event for each in group.objects[:SHOWN] for event in _gathered(asked, each).events]
+    return [
+        each.first_timestamp for each in told if each.first_timestamp and (each.type == "Warning" or each.count > 1)
+    ]
+
+
+def _gathered(asked: Asked, ref: Ref) -> Any:
+    seen = asked.seen
+    key = Key(ref.kind, ref.namespace, ref.name)
+    return gather(seen.store, key, cluster=seen.cluster_id, version=Version(0, 0), server=seen.server)
+
+
+def _evidence(asked: Asked, ref: Ref) -> Evidence:
+    subject = find(asked.seen.store, ref)
+    if subject is None:
+        return Evidence([], [], [])
+    told = _gathered(asked, ref)
+    return Evidence(conditions(subject), containers(subject, Related(told)), events(told.events))
+
+
+def _early(asked: Asked, report: Report) -> list[Failure]:
+    """What is in no incident, for it is normal at first."""
+    counted = {id(failure) for group in asked.groups for _, failure in group.members}
+    now = asked.seen.observed_at
+    held = (each for each in report.failures if standing(each, report.created, now) is Standing.HELD)
+    return [each for each in held if id(each) not in counted]
+
+
+def _near(asked: Asked, ref: Ref) -> list[Near]:
+    """What it belongs to, owns, or is blamed by, that is in an incident as it is not itself: one of each incident."""
+    subject, family = find(asked.seen.store, ref), asked.seen.store.index.family
+    sorts: dict[str, list[Ref]] = {OWNED_BY: [], OWNS: [], BLAMED_BY: []}
+    if subject:
+        refs = {key: _ref(asked, key) for key in (*family.owners(subject), *family.descendants(subject.metadata.uid))}
+        sorts[OWNED_BY] = [refs[key] for key in family.owners(subject)]
+        sorts[OWNS] = sorted(refs[key] for key in family.descendants(subject.metadata.uid))
+    sorts[BLAMED_BY] = [each for group in asked.groups for each, failure in group.members if failure.cause == ref]
+    found: dict[str, Near] = {}
+    for how, others in sorts.items():
+        for each in others:
+            for group in asked.of_object(each)[:1]:
+                found.setdefault(group.id, Near(how, Name.of(each), group.title))
+    return list(found.values())[:SHOWN]
+
+
+def _ref(asked: Asked, key: Key) -> Ref:
+    return Ref(key.kind, key.name, key.namespace, asked.seen.store.type_of(key.kind).resource.group)
