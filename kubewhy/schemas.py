@@ -10,7 +10,7 @@ from msgspec import NODEFAULT, Raw
 from msgspec.structs import FieldInfo, fields
 
 from kubewhy.cli.report import Document
-from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report
+from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, SilenceChange
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -22,6 +22,7 @@ DOCUMENTS: dict[str, type[msgspec.Struct]] = {
     "inventory": Inventory,
     "heartbeat": Heartbeat,
     "finding": Finding,
+    "silence": SilenceChange,
 }
 
 
