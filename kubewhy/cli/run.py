@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import closing, nullcontext, suppress
 from datetime import timedelta
 from io import FileIO
@@ -25,6 +25,8 @@ from kubewhy.cli.told import renderer
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError
 from kubewhy.runtime.embedded import replay, watch
+from kubewhy.runtime.routing import Routed, Router
+from kubewhy.runtime.silencing import of_settings
 from kubewhy.runtime.state import SqliteState
 from kubewhy.settings import Settings, load
 from kubewhy.spelling import hint
@@ -96,7 +98,8 @@ def command(
     namespaces = namespaces or (() if all_namespaces else settings.namespaces)
     analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
     text = sys.stdout.isatty() if output is None else output == "text"
-    incidents = patience(settings, config, no_hold)
+    router = Router(settings)
+    incidents = patience(settings, config, router.labels, no_hold=no_hold)
 
     async def follow(sink: Sink) -> None:
         if recording:
@@ -126,34 +129,39 @@ def command(
                     no_hold=no_hold,
                     state=state,
                     incidents=incidents,
+                    router=router,
+                    silences=of_settings(settings),
                 )
+
+    def routed(stdout: Sink) -> Sink:
+        return Routed(router, {each.called: stdout for each in settings.sinks})
 
     async def main() -> bool:
         closed = asyncio.Event()
         if text and not recording and sys.stdout.isatty():
             async with Board(Console(), incidents.views) as board:
-                await until_stopped(follow(board), closed)
+                await until_stopped(follow(routed(board)), closed)
             return False
         out = FileIO(sys.stdout.fileno(), "w", closefd=False)
         sink = StdoutSink(out, closed.set, renderer(Console()) if text else render)
-        await until_stopped(follow(sink), closed)
+        await until_stopped(follow(routed(sink)), closed)
         return closed.is_set()
 
     # Nobody reads on, as in `kubewhy run | head -1`.
     return 1 if asyncio.run(main()) else 0
 
 
-def patience(settings: Settings, config: Path | None, no_hold: bool) -> Incidents:
+def patience(settings: Settings, config: Path | None, labels: Iterable[str], *, no_hold: bool) -> Incidents:
     """Incidents of the profile that the settings name, but for what they say themselves."""
     told = settings.incidents
     known = {rule.id for analyzer in enabled() for rule in analyzer.rules}
     if unknown := next((rule for rule in told.holds if rule not in known), None):
         raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
     if no_hold:
-        return Incidents()
+        return Incidents(labels=labels)
     profile = PROFILES[told.profile] if told.profile else Profile(timedelta(0))
     keep_open = profile.keep_open if told.keep_open is None else told.keep_open
-    return Incidents(keep_open=keep_open, holds={**profile.holds, **told.holds}, repeat=told.repeat)
+    return Incidents(keep_open=keep_open, holds={**profile.holds, **told.holds}, repeat=told.repeat, labels=labels)
 
 
 async def until_stopped(work: Coroutine[Any, Any, None], closed: asyncio.Event | None = None) -> None:

@@ -17,9 +17,11 @@ from collectors.store import Store, kinds_read
 from explainer.incidents import Incidents
 from kubewhy.contracts import Analyzer, Collector, Sink, State
 from kubewhy.errors import ConfigError
-from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, Tick, Version
+from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, Silence, SilenceChange, Tick, Version
+from kubewhy.runtime.routing import Router
+from kubewhy.runtime.silencing import already_seen, silence_changes
 
-Record = Evidence | Inventory | Heartbeat | Tick
+Record = Evidence | Inventory | Heartbeat | SilenceChange | Tick
 TICK = timedelta(seconds=1)
 INCIDENTS = "incidents\x1f"  # begins the keys of their rows
 _WAITING = 1000  # records between the collector and the rest; more, and the collector waits
@@ -37,7 +39,7 @@ class Pipeline:
 
     def feed(self, record: Record, now: datetime) -> list[Finding]:
         """What this record leads to."""
-        reports: Iterable[Report | Inventory | Heartbeat | Tick]
+        reports: Iterable[Report | Inventory | Heartbeat | SilenceChange | Tick]
         if isinstance(record, Evidence):
             reports = (_at_once(each) if self._no_hold else each for each in self._analyzers.feed(record, now))
         else:
@@ -78,6 +80,8 @@ async def watch(
     no_hold: bool = False,
     state: State | None = None,
     incidents: Incidents | None = None,
+    router: Router | None = None,
+    silences: Sequence[Silence] = (),
 ) -> None:
     """Runs until cancelled; or, with `until_idle`, until nothing has been collected or found for so many seconds.
 
@@ -86,6 +90,9 @@ async def watch(
     incidents = incidents or Incidents()
     if state:
         restore(incidents, state)
+        if router:
+            router.restore(state)
+    seen = already_seen(incidents.silences())
     pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
     loop = asyncio.get_running_loop()
 
@@ -93,12 +100,15 @@ async def watch(
         if findings:
             await sink.send(findings)
         if state:
-            state.write(pipeline.rows())
+            state.write({**pipeline.rows(), **(router.rows() if router else {})})
 
     async with aclosing(_with_ticks(collector)) as records:
         last: float | None = None  # until the collector speaks, it is not idle but still listing
         async for record in records:
             findings = pipeline.feed(record, clock())
+            if isinstance(record, Tick):
+                for change in silence_changes(state, seen, silences):
+                    findings += pipeline.feed(change, clock())
             await tell(findings)
             if findings or isinstance(record, Evidence) or (last is None and not isinstance(record, Tick)):
                 last = loop.time()
