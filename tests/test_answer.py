@@ -232,7 +232,7 @@ def test_what_only_suffers_says_which_others_fail() -> None:
     going = {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated", "lastUpdateTime": ago(5)}
     web = deployment(3000, written=5, replicas=1, conditions=[going])
     silent = {**NODE, "status": {"conditions": [{"type": "Ready", "status": "Unknown", "lastTransitionTime": ago(3)}]}}
-    lost = pod("web-2-a", 5, NEW, {"ready": True, "state": {"running": {}}}, **unready(3))
+    lost = pod("web-2-a", 5, NEW, {"ready": True, "state": {"running": {}}}, **unready(4.9))
     lost["status"]["conditions"].append({"type": "ContainersReady", "status": "True"})
     objects = [silent, web, NEW, lost, SERVICE]
     assert [(each.how, each.object.name) for each in ask("Deployment/web", objects).near] == [("owns", "web-2-a")]
