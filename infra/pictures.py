@@ -35,7 +35,11 @@ def draw(command: str, *args: str) -> str:
 
 def draw_all() -> dict[str, str]:
     """Each picture by its file's name."""
-    return {"analyze.svg": draw("analyze"), "run.svg": draw("run", "-o", "text")}
+    return {
+        "analyze.svg": draw("analyze"),
+        "run.svg": draw("run", "-o", "text"),
+        "why.svg": draw("why", "deploy/pricing"),
+    }
 
 
 if __name__ == "__main__":

@@ -228,6 +228,17 @@ def test_what_is_well_between_others_says_which_are_not() -> None:
     assert [(each.how, each.object.name) for each in told.near] == [("owned by", "web")]
 
 
+def test_what_only_suffers_says_which_others_fail() -> None:
+    going = {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated", "lastUpdateTime": ago(5)}
+    web = deployment(3000, written=5, replicas=1, conditions=[going])
+    silent = {**NODE, "status": {"conditions": [{"type": "Ready", "status": "Unknown", "lastTransitionTime": ago(3)}]}}
+    lost = pod("web-2-a", 5, NEW, {"ready": True, "state": {"running": {}}}, **unready(4.9))
+    lost["status"]["conditions"].append({"type": "ContainersReady", "status": "True"})
+    objects = [silent, web, NEW, lost, SERVICE]
+    assert [(each.how, each.object.name) for each in ask("Deployment/web", objects).near] == [("owns", "web-2-a")]
+    assert [(each.how, each.object.name) for each in ask("Service/web", objects).near] == [("depends on", "web-2-a")]
+
+
 def test_what_does_not_count_yet_is_pending() -> None:
     told = ask("Pod/new", [NODE, pod("new", 0.2, None, LACKING, phase="Pending", **unready(0.2))])
     (incident,) = told.incidents

@@ -34,6 +34,10 @@ COMPLETIONS = [
     (["kubewhy", "run", "-o", "j"], ["json"]),
     (["kubewhy", "completion", "f"], ["fish"]),
     (["kubewhy", "analyze", "-f", "xyz"], []),
+    (["kubewhy", "wh"], ["why"]),
+    (["kubewhy", "why", "st"], ["statefulset"]),
+    (["kubewhy", "why", "pod", "s"], []),
+    (["kubewhy", "analyze", "--w"], ["--wait"]),
 ]
 
 

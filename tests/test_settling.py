@@ -30,9 +30,9 @@ LACKS = pod("lacks", 0.2, None, LACKING, phase="Pending", **unready(0.2))
 SUSPENDED = made("CronJob", "nightly", 9000, spec={"schedule": "0 3 * * *", "suspend": True})
 
 
-def settling(*objects: Mapping[str, Any], level: Severity | None = None) -> Settling:
+def settling(*objects: Mapping[str, Any], level: Severity | None = None, namespaced: bool = False) -> Settling:
     """As it is when all of these have been read."""
-    state, seen = Settling(ANALYZERS, level), look([NODE, *objects])
+    state, seen = Settling(ANALYZERS, level, namespaced=namespaced), look([NODE, *objects])
     for kind in VIEWS:
         for key in seen.store.keys(kind) if kind != "Event" else ():
             state.take(gather(seen.store, key, cluster="c", version=Version(0, 0)))
@@ -91,6 +91,14 @@ def test_what_is_less_bad_than_asked_for_does_not_fire(level: Severity | None, e
         ]
     }
     assert settling(WEB, pressed, level=level).ending(NOW) is ending
+
+
+def test_where_namespaces_are_given_nothing_outside_them_is_heeded() -> None:
+    down = {**NODE, "metadata": {"name": "n2", "uid": "uid-n2"}}
+    down["status"] = {"conditions": [{"type": "Ready", "status": "Unknown", "lastTransitionTime": ago(60)}]}
+    assert settling(WEB, down).ending(NOW) is Ending.FIRED
+    assert settling(WEB, down, namespaced=True).ending(NOW) is Ending.SETTLED
+    assert settling(down, namespaced=True).ending(NOW) is None
 
 
 def test_a_crash_that_is_over_before_it_counts_is_not_awaited() -> None:

@@ -66,7 +66,8 @@ def command(
     enough to count is listed apart. Exit status: 0 it ran, 1 it could not, 2 wrong usage, 3 --fail-on was met.
 
     With --wait, as after a deployment, this is told once every rollout, job and pod in scope has come to its end and
-    no failure is left that may yet count (status 0), or as soon as one counts, or when the time is over (1, or 3).
+    no failure is left that may yet count (status 0), or as soon as one counts (1, or 3 with --fail-on), or when the
+    time is over (1). With -n, what is in no namespace is not waited for, and does not end the waiting.
 
     \b
     kubewhy analyze                           the whole cluster
@@ -96,9 +97,8 @@ def command(
         text.show(analysis, Console(highlight=False), scope, no_hold=no_hold)
     if waited:
         click.echo(told(waited, document, wait or 0.0), err=True)
-    if fail_on and met(document, fail_on):
-        return FOUND
-    return 1 if waited and waited.ending is not Ending.SETTLED else 0
+        return 0 if waited.ending is Ending.SETTLED else FOUND if fail_on and waited.ending is Ending.FIRED else 1
+    return FOUND if fail_on and met(document, fail_on) else 0
 
 
 async def _look(

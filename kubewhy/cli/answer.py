@@ -31,6 +31,7 @@ from kubewhy.records import Failure, Ref, Related, Report, Severity, Version
 from kubewhy.runtime.oneshot import Analysis, Look
 
 OWNS = "owns"
+DEPENDS_ON = "depends on"
 BLAMED_BY = "blamed by"
 _DOCS = 2
 
@@ -91,7 +92,7 @@ class Evidence(msgspec.Struct, frozen=True):
 class Near(msgspec.Struct, frozen=True):
     """Another object that is in an incident: what the object asked about is to it."""
 
-    how: str  # owns, owned by or blamed by
+    how: str  # owns, owned by, depends on or blamed by
     object: Name
     title: str
 
@@ -178,7 +179,7 @@ def answer(asked: Asked, ref: Ref, analyzers: Sequence[Analyzer[Any]], skipped: 
         evidence=_evidence(asked, ref),
         incidents=incidents,
         early=[_held(each, report, asked) for report in own for each in _early(asked, report)],
-        near=[] if incidents else _near(asked, ref),
+        near=[] if incidents else _near(asked, ref, own),
         skipped=[*(Skipped(resource, reason) for resource, reason in asked.analysis.skipped), *skipped],
     )
 
@@ -280,21 +281,32 @@ def _early(asked: Asked, report: Report) -> list[Failure]:
     return [each for each in held if id(each) not in counted]
 
 
-def _near(asked: Asked, ref: Ref) -> list[Near]:
-    """What it belongs to, owns, or is blamed by, that is in an incident as it is not itself: one of each incident."""
-    subject, family = find(asked.seen.store, ref), asked.seen.store.index.family
-    sorts: dict[str, list[Ref]] = {OWNED_BY: [], OWNS: [], BLAMED_BY: []}
-    if subject:
-        refs = {key: _ref(asked, key) for key in (*family.owners(subject), *family.descendants(subject.metadata.uid))}
-        sorts[OWNED_BY] = [refs[key] for key in family.owners(subject)]
-        sorts[OWNS] = sorted(refs[key] for key in family.descendants(subject.metadata.uid))
-    sorts[BLAMED_BY] = [each for group in asked.groups for each, failure in group.members if failure.cause == ref]
+def _near(asked: Asked, ref: Ref, own: Iterable[Report]) -> list[Near]:
+    """What is in an incident, as the object itself is not, and has to do with it: one of each incident."""
+    causes = [failure.cause for report in own for failure in _early(asked, report) if failure.cause]
+    sorts = {
+        OWNED_BY: _family(asked, ref, up=True),
+        OWNS: _family(asked, ref),
+        DEPENDS_ON: [each for cause in causes for each in (cause, *_family(asked, cause))],
+        BLAMED_BY: [each for group in asked.groups for each, failure in group.members if failure.cause == ref],
+    }
     found: dict[str, Near] = {}
     for how, others in sorts.items():
         for each in others:
             for group in asked.of_object(each)[:1]:
                 found.setdefault(group.id, Near(how, Name.of(each), group.title))
     return list(found.values())[:SHOWN]
+
+
+def _family(asked: Asked, ref: Ref, *, up: bool = False) -> list[Ref]:
+    """Its controllers, nearest first; or all that it controls."""
+    store = asked.seen.store
+    subject = find(store, ref)
+    if subject is None:
+        return []
+    if up:
+        return [_ref(asked, key) for key in store.index.family.owners(subject)]
+    return sorted(_ref(asked, key) for key in store.index.family.descendants(subject.metadata.uid))
 
 
 def _ref(asked: Asked, key: Key) -> Ref:

@@ -11,7 +11,12 @@ from kubewhy.cli.report import Broken, Name
 from kubewhy.cli.seen import Change, ConditionSeen, ContainerSeen, EventSeen
 from kubewhy.cli.text import COLOUR, Scope, age, clean, put, where
 
-_RELATED = {"owns": "which it owns", "owned by": "which it belongs to", "blamed by": "which blames it"}
+_RELATED = {
+    "owns": "which it owns",
+    "owned by": "which it belongs to",
+    "depends on": "which it depends on",
+    "blamed by": "which blames it",
+}
 
 
 def show(answer: Answer, console: Console, scope: Scope) -> None:

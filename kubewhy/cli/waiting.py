@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from kubewhy.cli.report import Document
+from kubewhy.cli.report import Document, Name
 from kubewhy.cli.rules import hold
 from kubewhy.cli.text import clean
 from kubewhy.runtime.settling import Awaited, Ending, Waited
@@ -42,7 +42,9 @@ def told(waited: Waited, document: Document, limit: float) -> str:
     if waited.ending is Ending.SETTLED:
         return f"settled after {after}"
     if waited.ending is Ending.FIRED:
-        worst, more = document.incidents[0], len(document.incidents) - 1
+        fired = {Name.of(ref) for ref in waited.fired}
+        worst, *rest = (each for each in document.incidents if not fired.isdisjoint(each.members))
+        more = len(rest)
         others = f" and {more} more" if more else ""
         return f"fired after {after}: {worst.severity}, {clean(worst.title)}{others}"
     return f"still not settled after {hold(limit) if limit >= 1 else after}: {_first(waited.awaited)}"

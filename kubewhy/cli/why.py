@@ -100,7 +100,7 @@ class _AsCalled(click.Command):
     nargs=-1,
     required=True,
     shell_complete=_complete,
-    callback=lambda context, parameter, words: object_named(words),
+    callback=lambda context, parameter, words: words if context.resilient_parsing else object_named(words),
 )
 def command(
     kubeconfig: Path | None,

@@ -47,10 +47,11 @@ class Awaited(NamedTuple):
 
 @dataclass(frozen=True)
 class Waited:
-    """How the waiting ended, after how long, what was still awaited then, and what there was to be found."""
+    """How the waiting ended, after how long, what had fired or was still awaited, and what there was to be found."""
 
     ending: Ending
     seconds: float
+    fired: list[Ref]
     awaited: list[Awaited]
     analysis: Analysis
 
@@ -58,10 +59,12 @@ class Waited:
 class Settling:
     """What fails and what is on its way among the objects in scope, kept up as evidence comes. Pure."""
 
-    def __init__(self, analyzers: Iterable[Analyzer[Any]], level: Severity | None = None) -> None:
-        """A failure fires from that severity on; any does where none is given."""
+    def __init__(
+        self, analyzers: Iterable[Analyzer[Any]], level: Severity | None = None, *, namespaced: bool = False
+    ) -> None:
+        """A failure fires from that severity on, or any does. `namespaced` heeds no object outside namespaces."""
         self._stage = AnalyzerStage(analyzers)
-        self._level = level
+        self._level, self._namespaced = level, namespaced
         self._scope: set[Ref] = set()
         self._reports: dict[Ref, Report] = {}  # those with failures, or with an analyzer that broke
         self._flights: dict[Ref, Flight] = {}
@@ -95,9 +98,13 @@ class Settling:
 
     def ending(self, now: datetime) -> Ending | None:
         """Fired or settled; None while neither is so. A scope without any object has yet to settle."""
-        if any(self._fires(report, now) for report in self._reports.values()):
+        if self.fired(now):
             return Ending.FIRED
-        return None if self.awaited(now) or not self._scope else Ending.SETTLED
+        return None if self.awaited(now) or not any(map(self._heeds, self._scope)) else Ending.SETTLED
+
+    def fired(self, now: datetime) -> list[Ref]:
+        """The objects of which a failure counts."""
+        return [ref for ref, report in self._reports.items() if self._heeds(ref) and self._fires(report, now)]
 
     def awaited(self, now: datetime) -> list[Awaited]:
         """All that is still waited for: first what is on its way, then failures that may yet count or pass."""
@@ -109,10 +116,13 @@ class Settling:
             Awaited(report.ref, failure.message)
             for report in self._reports.values()
             for failure in report.failures
-            if _may_fire(failure, report.created, now)
+            if self._heeds(report.ref) and _may_fire(failure, report.created, now)
         ]
         # Workloads before their pods.
         return sorted(coming, key=lambda each: (each.ref.kind == "Pod", str(each.ref))) + held
+
+    def _heeds(self, ref: Ref) -> bool:
+        return ref.namespace is not None or not self._namespaced
 
     def _fires(self, report: Report, now: datetime) -> bool:
         return any(
@@ -143,12 +153,15 @@ async def settle(
     selector: LabelSelector | None = None,
     on_progress: Callable[[Sequence[Awaited]], None] = lambda awaited: None,
 ) -> Waited:
-    """Watches for so many seconds at most. Raises ConfigError as a look does, and when even that takes too long."""
+    """Watches for so many seconds at most; where namespaces are given, heeding only what is in them.
+
+    Raises ConfigError as a look does, and when even that takes too long.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     touched: dict[Key, None] = {}
     store = Store(analyzers, lambda key: touched.setdefault(key))
-    settling = Settling(analyzers, level)
+    settling = Settling(analyzers, level, namespaced=bool(namespaces))
     # Says at once what is wrong with a server that does not answer, where watching would wait for it.
     cluster_id, server = await cluster.identify(), await cluster.server_version()
     for space in namespaces:
@@ -181,7 +194,7 @@ async def settle(
     found_there = Analysis(
         cluster_id, cluster.name, now, settling.objects, settling.reports, skipped, watching.namespaces
     )
-    return Waited(ending, loop.time() - began, awaited, found_there)
+    return Waited(ending, loop.time() - began, settling.fired(now), awaited, found_there)
 
 
 async def _listed(watching: Watching, cluster: Cluster, seconds: float) -> None:
