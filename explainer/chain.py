@@ -23,7 +23,7 @@ class Step:
 def chain(group: Group, workloads: Mapping[Ref, Ref], start: Ref) -> tuple[Step, ...]:
     """The shortest way from an object to the group's root; only the object itself where none is known.
 
-    `workloads` are the objects at the top of the members' owners.
+    `workloads` are the objects at the top of the owners of all that fails, in the group or not.
     """
     edges = _edges(group, workloads)
     came: dict[Ref, tuple[Ref, Step] | None] = {start: None}
@@ -46,7 +46,7 @@ def chain(group: Group, workloads: Mapping[Ref, Ref], start: Ref) -> tuple[Step,
 def _edges(group: Group, workloads: Mapping[Ref, Ref]) -> dict[Ref, list[Step]]:
     """What each object leads on to, the most telling first."""
     edges: dict[Ref, list[Step]] = {}
-    for here, step in (*_blames(group), *_owned(group, workloads), *_echoes(group, workloads)):
+    for here, step in (*_blames(group), *_owned(workloads), *_echoes(group, workloads)):
         edges.setdefault(here, []).append(step)
     return edges
 
@@ -58,9 +58,8 @@ def _blames(group: Group) -> Iterator[tuple[Ref, Step]]:
         yield ref, Step(failure.cause, ECHOES if failure.symptom else BLAMES)
 
 
-def _owned(group: Group, workloads: Mapping[Ref, Ref]) -> Iterator[tuple[Ref, Step]]:
-    for ref in group.objects:
-        workload = workloads.get(ref, ref)
+def _owned(workloads: Mapping[Ref, Ref]) -> Iterator[tuple[Ref, Step]]:
+    for ref, workload in workloads.items():
         if workload != ref:
             yield ref, Step(workload, OWNED_BY)
 
