@@ -29,6 +29,7 @@ class Group:
     since: datetime | None
     members: tuple[tuple[Ref, Failure], ...]
     fingerprints: tuple[str, ...]  # sorted
+    silenced: bool = False
 
     @property
     def objects(self) -> tuple[Ref, ...]:
@@ -96,20 +97,27 @@ def later(when: datetime, by: timedelta) -> datetime:
         return _LAST
 
 
-def correlate(cluster: str, held: Iterable[Held]) -> list[Group]:
-    """The groups among these failures of one cluster: the worst first, then the oldest, then by the root's name."""
+def correlate(
+    cluster: str, held: Iterable[Held], silenced: Callable[[Report, Failure], bool] = lambda report, failure: False
+) -> list[Group]:
+    """The groups among these failures of one cluster: the worst first, then the oldest, then by the root's name.
+
+    Those of one cause that are silenced and those that are not make two groups with the same root.
+    """
     held = list(held)
     prints = [fingerprint(cluster, report, failure) for report, failure in held]
     starts = _starts(held, prints)
     targets = _targets(held, starts)
-    found: dict[Ref, list[int]] = {}
+    found: dict[tuple[Ref, bool], list[int]] = {}
     for index, start in enumerate(starts):
-        found.setdefault(targets[start], []).append(index)
+        found.setdefault((targets[start], silenced(*held[index])), []).append(index)
     groups = [
-        _group(cluster, root, [held[index] for index in indexes], sorted({prints[index] for index in indexes}))
-        for root, indexes in found.items()
+        _group(cluster, root, [held[index] for index in indexes], sorted({prints[index] for index in indexes}), quiet)
+        for (root, quiet), indexes in found.items()
     ]
-    return sorted(groups, key=lambda each: (-each.severity.rank, each.since or _LAST, ref_order(each.root)))
+    return sorted(
+        groups, key=lambda each: (-each.severity.rank, each.since or _LAST, ref_order(each.root), each.silenced)
+    )
 
 
 def _starts(held: list[Held], prints: list[str]) -> list[Ref]:
@@ -186,7 +194,7 @@ def _commonest(told: Counter[Ref]) -> Ref:
     return min(told, key=lambda ref: (-told[ref], ref_order(ref)))
 
 
-def _group(cluster: str, root: Ref, held: list[Held], prints: list[str]) -> Group:
+def _group(cluster: str, root: Ref, held: list[Held], prints: list[str], silenced: bool) -> Group:
     ordered = sorted(held, key=_importance(root))
     _, lead = min(ordered, key=lambda each: _telling(root, *each))
     known = [failure.since for _, failure in ordered if failure.since]
@@ -198,6 +206,7 @@ def _group(cluster: str, root: Ref, held: list[Held], prints: list[str]) -> Grou
         since=min(known, default=None),
         members=tuple((report.ref, failure) for report, failure in ordered),
         fingerprints=tuple(prints),
+        silenced=silenced,
     )
 
 

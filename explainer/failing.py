@@ -16,6 +16,7 @@ import msgspec
 from explainer.correlation import Held, ahead, fingerprint, later
 from explainer.flapping import Flapping
 from explainer.neighbours import Neighbours
+from explainer.silences import Silences
 from kubewhy.records import Failure, Inventory, Record, Ref, Report, Version, key_hash
 
 # A report that comes twice or late comes within this time; so long the version of what recovered is remembered.
@@ -36,6 +37,7 @@ class Timed(msgspec.Struct):
     fades: datetime | None
     counts: bool = False  # it has outlasted its hold
     ended: datetime | None = None  # since when it is seen no more
+    silenced: bool = False
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -61,13 +63,17 @@ class _Object:
 class Failing:
     """The failing objects of one cluster. One that was never told of leaves nothing here when it is well."""
 
-    def __init__(self, cluster: str, keep: timedelta, holds: Mapping[str, timedelta]) -> None:
+    def __init__(
+        self, cluster: str, keep: timedelta, holds: Mapping[str, timedelta], silences: Silences | None = None
+    ) -> None:
         self._cluster, self._holds = cluster, holds
+        self._silences = silences or Silences()
         self._term = -1
         self._objects: dict[Ref, _Object] = {}
         self._due: list[tuple[datetime, int, Ref]] = []
         self._scheduled = 0
         self._nothing_ends_before: datetime | None = None
+        self._namespaces: dict[str | None, dict[str, str]] = {}  # the labels of each, as last told
         self.flapping = Flapping(keep)
         self.neighbours = Neighbours()
         # Objects whose failures began to count, changed or ended, and what they name or named.
@@ -87,6 +93,27 @@ class Failing:
         """The failures of these objects that count."""
         found = (self._objects[ref] for ref in refs)
         return [(each.report, failure) for each in found for failure in each.open]
+
+    def is_silenced(self, ref: Ref, failure: Failure) -> bool:
+        """Whether nobody wants to hear of it."""
+        known = self._objects.get(ref)
+        return known is not None and any(each.failure is failure and each.silenced for each in known.timed.values())
+
+    def silence(self, now: datetime) -> None:
+        """Finds out anew what nobody wants to hear of."""
+        for known in list(self._objects.values()):
+            if known.open:
+                self._count(known, now)
+
+    def told_of(self, ref: Ref) -> Report | None:
+        """What was last reported of an object, without its failures."""
+        known = self._objects.get(ref)
+        return known.report if known else None
+
+    def ignoring(self) -> Iterator[Report]:
+        """The objects that fail and say, or whose namespaces say, that they are to be ignored."""
+        every = (known.report for known in self._objects.values() if known.open)
+        return (report for report in every if report.ignore or report.namespace_ignore)
 
     def is_deleted(self, ref: Ref) -> bool:
         """Whether it, and the workload that it belongs to, were last heard of as deleted."""
@@ -180,6 +207,9 @@ class Failing:
         before = known.timed
         if known.deleted != report.gone:
             self.changed.add(report.ref)
+        report = self._labelled(report, known.report)
+        if not _alike(report, known.report):
+            self.changed.add(report.ref)
         known.report = msgspec.structs.replace(report, failures=(), broken=(), checked=())
         known.forget, known.deleted = None, report.gone
         known.timed = dict(self._timed(report, failures, before, now))
@@ -195,6 +225,20 @@ class Failing:
         if known.timed.keys() != before.keys() or any(before[key] is not each for key, each in known.timed.items()):
             self.changed.add(report.ref)
         self._judge(known, now)
+
+    def _labelled(self, report: Report, before: Report) -> Report:
+        """With the labels told before where nothing fails: what is kept for a while stays as it was."""
+        told = report if report.failures else before
+        shared = self._namespaces.get(report.ref.namespace)
+        if shared != told.namespace_labels:
+            shared = self._namespaces[report.ref.namespace] = told.namespace_labels
+        return msgspec.structs.replace(
+            report,
+            labels=told.labels,
+            namespace_labels=shared,
+            ignore=told.ignore,
+            namespace_ignore=told.namespace_ignore,
+        )
 
     def _timed(
         self, report: Report, failures: tuple[Failure, ...], before: Mapping[Key, Timed], now: datetime
@@ -240,10 +284,8 @@ class Failing:
             self.flapping.began(name, now)
         if failure == told.failure and not moved and told.ended is None:
             return told
-        failure = _shared(failure)
-        return Timed(
-            failure, name, told.first_seen, min(opens, told.opens) if told.counts else opens, fades, told.counts
-        )
+        opens = min(opens, told.opens) if told.counts else opens
+        return Timed(_shared(failure), name, told.first_seen, opens, fades, counts=told.counts, silenced=told.silenced)
 
     def _end(self, known: _Object, each: Timed, now: datetime) -> None:
         if each.ended is None:
@@ -269,7 +311,7 @@ class Failing:
             if each.ended is not None and may_end and (now > each.ended + keep or not keep):
                 self.changed.add(known.report.ref)
                 del known.timed[key]
-        self._count(known)
+        self._count(known, now)
         if known.timed:
             known.forget = None
         elif known.forget is None:
@@ -281,15 +323,27 @@ class Failing:
             return
         self._schedule(known)
 
-    def _count(self, known: _Object) -> None:
-        counting = tuple(each.failure for each in known.timed.values() if each.counts)
-        changed = [_nature(each) for each in known.open] != [_nature(each) for each in counting]
-        known.open = counting
+    def _count(self, known: _Object, now: datetime) -> None:
+        counting = [each for each in known.timed.values() if each.counts]
+        turned = self._silence(known, counting, now)
+        changed = turned or [_nature(each) for each in known.open] != [_nature(each.failure) for each in counting]
+        known.open = tuple(each.failure for each in counting)
         if changed:
             ref = known.report.ref
             names = self.touched.get(ref, frozenset()) | self.neighbours.names(ref)
-            self.neighbours.set(known.report, counting)
+            self.neighbours.set(known.report, known.open)
             self.touched[ref] = names | self.neighbours.names(ref)
+
+    def _silence(self, known: _Object, counting: Iterable[Timed], now: datetime) -> bool:
+        """Whether that changes for any. What is over stays as it is: nobody hears of it when a silence ends."""
+        turned = False
+        for each in counting:
+            silenced = self._silences.silence(self._cluster, known.report, each.failure, now)
+            if each.ended is None and silenced != each.silenced:
+                each.silenced, turned = silenced, True
+        if turned:
+            self.changed.add(known.report.ref)
+        return turned
 
     def _schedule(self, known: _Object) -> None:
         due = min((when for each in known.timed.values() if (when := self._next(each))), default=known.forget)
@@ -310,6 +364,16 @@ def _shared(failure: Failure) -> Failure:
     """The same, with strings that all failures of its rule have in common, for there may be many."""
     return msgspec.structs.replace(
         failure, rule=intern(failure.rule), title=intern(failure.title), docs=intern(failure.docs)
+    )
+
+
+def _alike(report: Report, other: Report) -> bool:
+    """Whether silences and routes see no difference."""
+    return (report.labels, report.namespace_labels, report.ignore, report.namespace_ignore) == (
+        other.labels,
+        other.namespace_labels,
+        other.ignore,
+        other.namespace_ignore,
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from explainer.correlation import Group, correlate, incident_id, ref_order
 from explainer.failing import Failing, Row
 from explainer.flapping import Flaps
+from explainer.silences import Silences, object_labels
 from kubewhy.records import (
     Failure,
     Finding,
@@ -23,6 +24,8 @@ from kubewhy.records import (
     Ref,
     Report,
     Severity,
+    Silence,
+    SilenceChange,
     Tick,
     Told,
     Version,
@@ -73,6 +76,7 @@ class Head(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fiel
     silence: bool = False  # it is about the cluster being silent
     resolved_at: datetime | None = None
     resolution: str | None = None
+    silenced: bool = False  # nobody is told
 
 
 @dataclass(slots=True)
@@ -96,6 +100,7 @@ class ClusterRow(Record, frozen=True, kw_only=True):
 class _Cluster:
     failing: Failing
     born: datetime  # when it was first heard of, as far as is remembered
+    asked: frozenset[str] = frozenset()  # labels that findings carry
     open: dict[str, _Incident] = field(default_factory=dict)  # the one told of the longest ago first
     of: dict[Ref, tuple[str, ...]] = field(default_factory=dict)  # the incidents that an object is in
     late: dict[str, None] = field(default_factory=dict)  # changed, not yet told
@@ -115,7 +120,8 @@ class Incidents:
     """A stage with the incidents of any number of clusters.
 
     `keep_open` is how long a failure that is seen no more still counts; `holds` stand in for the rules' own; an
-    incident of which nothing new was told is told again after `repeat`.
+    incident of which nothing new was told is told again after `repeat`; `labels` are those that findings carry, as
+    matchers name them.
     """
 
     def __init__(
@@ -124,13 +130,25 @@ class Incidents:
         keep_open: timedelta = timedelta(0),
         holds: Mapping[str, timedelta] | None = None,
         repeat: timedelta | None = None,
+        labels: Iterable[str] = (),
     ) -> None:
         self._keep_open, self._holds, self._repeat = keep_open, holds or {}, repeat
+        self._labels = frozenset(labels)
+        self._silences = Silences()
         self._clusters: dict[str, _Cluster] = {}
 
-    def feed(self, record: Report | Inventory | Heartbeat | Tick, now: datetime) -> Iterator[Finding]:
-        """The transitions this record brings about. `now` never goes back within one partition."""
+    def feed(self, record: Report | Inventory | Heartbeat | SilenceChange | Tick, now: datetime) -> Iterator[Finding]:
+        """The transitions this record brings about. `now` never goes back within one partition.
+
+        Raises Rejected for a silence that is none.
+        """
+        if isinstance(record, SilenceChange):
+            if self._silences.put(record, now):
+                yield from self._silenced(now)
+            return
         if isinstance(record, Tick):
+            if self._silences.turn(now):
+                yield from self._silenced(now)
             for name, cluster in self._clusters.items():
                 yield from self._tick(name, cluster, now)
             return
@@ -158,6 +176,21 @@ class Incidents:
             for key in list(cluster.late):
                 yield _tell(name, cluster, cluster.open[key], now)
 
+    def silences(self) -> list[Silence]:
+        """All that have not ended."""
+        return sorted(self._silences, key=lambda silence: (silence.ends_at, silence.id))
+
+    def ignored(self) -> list[tuple[str, Ref, str]]:
+        """Cluster, object or namespace, and which rules it says are not to be told: where any such object fails."""
+        found: set[tuple[str, Ref, str]] = set()
+        for name, cluster in self._clusters.items():
+            for report in cluster.failing.ignoring():
+                if report.ignore:
+                    found.add((name, report.ref, report.ignore))
+                if report.namespace_ignore:
+                    found.add((name, Ref("Namespace", report.ref.namespace or ""), report.namespace_ignore))
+        return sorted(found, key=lambda each: (each[0], ref_order(each[1]), each[2]))
+
     def views(self, *, resolved: bool = False) -> Iterator[IncidentView]:
         """The open incidents, and with `resolved` those of the last day too: of these only what was told is known."""
         for name, cluster in self._clusters.items():
@@ -170,7 +203,8 @@ class Incidents:
 
     def rows(self) -> dict[str, bytes | None]:
         """What has changed since this was last asked, to be written when the findings have arrived; None deletes."""
-        changed: dict[str, bytes | None] = {}
+        changed = {_key("", "silence", key): _encoded(self._silences.get(key)) for key in self._silences.changed}
+        self._silences.changed = set()
         for name, cluster in self._clusters.items():
             failing, flapping = cluster.failing, cluster.failing.flapping
             for ref in failing.changed:
@@ -198,6 +232,9 @@ class Incidents:
         for key, value in rows:
             name, sort, *rest = key.split(_SEPARATOR)
             found.setdefault(name, {}).setdefault(sort, []).append((_SEPARATOR.join(rest), value))
+        # Of all clusters, so that they come under the name of none.
+        kept = found.pop("", {}).get("silence", ())
+        self._silences.restore(msgspec.json.decode(value, type=Silence) for _, value in kept)
         for name, sorts in found.items():
             own = msgspec.json.decode(sorts["cluster"][0][1], type=ClusterRow)
             _restore(name, self._cluster(name, own.born), own, sorts)
@@ -205,12 +242,24 @@ class Incidents:
     def _cluster(self, name: str, born: datetime) -> _Cluster:
         cluster = self._clusters.get(name)
         if cluster is None:
-            cluster = self._clusters[name] = _Cluster(Failing(name, self._keep_open, self._holds), born)
+            failing = Failing(name, self._keep_open, self._holds, self._silences)
+            cluster = self._clusters[name] = _Cluster(failing, born, self._labels)
         return cluster
+
+    def _silenced(self, now: datetime) -> Iterator[Finding]:
+        """What begins and ends because silences do."""
+        for name, cluster in self._clusters.items():
+            cluster.failing.silence(now)
+            yield from _regroup(name, cluster, now, at_once=True)
+            if cluster.silence:
+                group = _silence(name, cluster, self._silences, now)
+                if group.silenced != cluster.silence.head.silenced:
+                    yield _end(name, cluster, cluster.silence, "silenced" if group.silenced else "superseded", now)
+                    yield _silent(name, cluster, group, now)
 
     def _tick(self, name: str, cluster: _Cluster, now: datetime) -> Iterator[Finding]:
         if cluster.silence is None and cluster.heartbeat_at and now - cluster.heartbeat_at > SILENT:
-            yield _silent(name, cluster, now)
+            yield _silent(name, cluster, _silence(name, cluster, self._silences, now), now)
         if cluster.silence is None:
             for incident in cluster.lost.values():
                 yield _end(name, cluster, incident, "recovered", now)
@@ -227,15 +276,15 @@ class Incidents:
             _forget(cluster)
 
 
-def _silent(name: str, cluster: _Cluster, now: datetime) -> Finding:
+def _silent(name: str, cluster: _Cluster, group: Group, now: datetime) -> Finding:
     """Nothing is heard of the cluster: what is known of it stays as it is."""
-    incident = _made(name, cluster, _silence(name, cluster), now)
+    incident = _made(name, cluster, group, now)
     incident.head.silence = True
     cluster.silence = incident
     return _finding(name, cluster, incident, "opened", now)
 
 
-def _silence(name: str, cluster: _Cluster) -> Group:
+def _silence(name: str, cluster: _Cluster, silences: Silences, now: datetime) -> Group:
     ref, since = Ref("Cluster", name), cluster.heartbeat_at
     assert since
     failure = Failure(
@@ -246,7 +295,8 @@ def _silence(name: str, cluster: _Cluster) -> Group:
         since=since,
     )
     report = Report(cluster=name, version=Version(cluster.failing.term, 0), ref=ref, root=ref, observed_at=since)
-    (group,) = correlate(name, [(report, failure)])
+    silenced = silences.silence(name, report, failure, now)
+    (group,) = correlate(name, [(report, failure)], lambda report, failure: silenced)
     return group
 
 
@@ -277,12 +327,12 @@ def _regroup(name: str, cluster: _Cluster, now: datetime, *, at_once: bool = Fal
     if not names:
         return
     connected = list(failing.neighbours.connected(names))
-    groups = [group for refs in connected for group in correlate(name, failing.held(refs))]
+    groups = _groups(name, failing, connected)
     near = {key for refs in (names, *connected) for ref in refs for key in cluster.of.get(ref, ())}
     incidents = sorted((cluster.open[key] for key in near), key=lambda each: each.head.number)
-    kept = _matched([(each.head.id, each.group.fingerprints) for each in incidents], groups)
+    kept = _matched([(each.head, each.group.fingerprints) for each in incidents], groups)
     survivors = {index: key for key, index in kept.items()}
-    live = {each for group in groups for each in group.fingerprints}
+    live = {(group.silenced, each) for group in groups for each in group.fingerprints}
     for incident in incidents:
         if incident.head.id not in kept:
             yield _resolve(name, cluster, incident, live, now)
@@ -291,6 +341,13 @@ def _regroup(name: str, cluster: _Cluster, now: datetime, *, at_once: bool = Fal
             yield from _update(name, cluster, cluster.open[survivors[index]], group, now)
         else:
             yield _open(name, cluster, group, now)
+
+
+def _groups(name: str, failing: Failing, connected: Iterable[list[Ref]]) -> list[Group]:
+    def silenced(report: Report, failure: Failure) -> bool:
+        return failing.is_silenced(report.ref, failure)
+
+    return [group for refs in connected for group in correlate(name, failing.held(refs), silenced)]
 
 
 def _not_before(cluster: _Cluster, names: Iterable[Ref]) -> datetime | None:
@@ -306,24 +363,24 @@ def _not_before(cluster: _Cluster, names: Iterable[Ref]) -> datetime | None:
     return max(times, default=None)
 
 
-def _matched(incidents: Iterable[tuple[str, Iterable[str]]], groups: list[Group]) -> dict[str, int]:
+def _matched(incidents: Iterable[tuple[Head, Iterable[str]]], groups: list[Group]) -> dict[str, int]:
     """Which group each incident goes on as: the oldest chooses first, the group it shares most with."""
-    where: dict[str, list[int]] = {}
+    where: dict[tuple[bool, str], list[int]] = {}
     for index, group in enumerate(groups):
         for fingerprint in group.fingerprints:
-            where.setdefault(fingerprint, []).append(index)
+            where.setdefault((group.silenced, fingerprint), []).append(index)
     taken: set[int] = set()
     kept: dict[str, int] = {}
-    for key, fingerprints in incidents:
+    for head, fingerprints in incidents:
         shared: dict[int, int] = {}
         for fingerprint in fingerprints:
-            for index in where.get(fingerprint, ()):
+            for index in where.get((head.silenced, fingerprint), ()):
                 if index not in taken:
                     shared[index] = shared.get(index, 0) + 1
         if shared:
             best = min(shared, key=lambda index: (-shared[index], index))
             taken.add(best)
-            kept[key] = best
+            kept[head.id] = best
     return kept
 
 
@@ -333,7 +390,7 @@ def _made(name: str, cluster: _Cluster, group: Group, now: datetime) -> _Inciden
     # The number tells this incident from an earlier one of the same failure, and the birth from those of lost rows.
     key = incident_id(name, group.fingerprints[0], f"{cluster.number} {cluster.born.isoformat()}")
     head = Head(id=key, number=cluster.number, opened_at=now, told_at=now, told=_shape(group), title=group.title)
-    head.prints = group.fingerprints[:_PRINTS]
+    head.prints, head.silenced = group.fingerprints[:_PRINTS], group.silenced
     cluster.changed.add(key)
     return _Incident(head, group, now)
 
@@ -409,13 +466,16 @@ def _retold(name: str, cluster: _Cluster, incident: _Incident, transition: str, 
     return _finding(name, cluster, incident, transition, now)
 
 
-def _resolve(name: str, cluster: _Cluster, incident: _Incident, live: set[str], now: datetime) -> Finding:
+def _resolve(name: str, cluster: _Cluster, incident: _Incident, live: set[tuple[bool, str]], now: datetime) -> Finding:
     head, group = incident.head, incident.group
     del cluster.open[head.id]
     cluster.late.pop(head.id, None)
     _part(cluster, head.id, group)
-    if not live.isdisjoint(group.fingerprints):
+    told, silenced = (any((each, name) in live for name in group.fingerprints) for each in (False, True))
+    if told or (silenced and head.silenced):
         resolution = "superseded"
+    elif silenced:
+        resolution = "silenced"
     elif all(cluster.failing.is_deleted(ref) for ref in group.objects):
         resolution = "deleted"
     else:
@@ -502,10 +562,17 @@ def _view(name: str, cluster: _Cluster, head: Head, members: tuple[tuple[Ref, Fa
                 until=failure.until,
                 docs=failure.docs,
                 cause=failure.cause,
+                labels=_labels(cluster, ref),
             )
             for ref, failure in present
         ),
+        silenced=head.silenced,
     )
+
+
+def _labels(cluster: _Cluster, ref: Ref) -> dict[str, str]:
+    report = cluster.failing.told_of(ref) if cluster.asked else None
+    return {name: value for name, value in object_labels(report).items() if name in cluster.asked} if report else {}
 
 
 def _restore(name: str, cluster: _Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[str, bytes]]]) -> None:
@@ -521,14 +588,14 @@ def _restore(name: str, cluster: _Cluster, own: ClusterRow, sorts: Mapping[str, 
     heads = [msgspec.json.decode(value, type=Head) for _, value in sorts.get("incident", ())]
     heads.sort(key=lambda head: head.number)
     names = [row.report.ref for row in objects]
-    groups = [group for refs in failing.neighbours.connected(names) for group in correlate(name, failing.held(refs))]
+    groups = _groups(name, failing, failing.neighbours.connected(names))
     still = [head for head in heads if not head.resolution]
-    kept = _matched([(head.id, head.prints) for head in still if not head.silence], groups)
+    kept = _matched([(head, head.prints) for head in still if not head.silence], groups)
     over = sorted((head for head in heads if head.resolution), key=lambda head: (head.resolved_at, head.number))
     cluster.resolved = {head.id: head for head in over}
     for head in sorted(still, key=lambda head: head.told_at):
         if head.silence:
-            cluster.silence = _Incident(head, _silence(name, cluster), head.told_at)
+            cluster.silence = _Incident(head, _silence(name, cluster, Silences(), head.told_at), head.told_at)
         elif head.id not in kept:
             cluster.lost[head.id] = _Incident(head, _nothing(head), head.told_at)
         else:

@@ -119,7 +119,11 @@ class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
 
 
 class Report(Record, tag="report", frozen=True, kw_only=True):
-    """All that the analyzers hold against one object. No failures means healthy."""
+    """All that the analyzers hold against one object. No failures means healthy.
+
+    Where something fails, the labels say what silences and routes go by: the object's, and its namespace's as far as
+    they are known; so do the values of the annotation `kubewhy.dev/ignore` on both.
+    """
 
     cluster: str
     version: Version
@@ -131,6 +135,10 @@ class Report(Record, tag="report", frozen=True, kw_only=True):
     broken: tuple[str, ...] = ()  # those that raised: what they said before stays
     failures: tuple[Failure, ...] = ()
     gone: bool = False
+    labels: dict[str, str] = {}
+    namespace_labels: dict[str, str] = {}
+    ignore: str = ""
+    namespace_ignore: str = ""
 
 
 class Inventory(Record, tag="inventory", frozen=True, kw_only=True):
@@ -161,8 +169,26 @@ class Tick(Record, tag="tick", frozen=True, kw_only=True):
     """Time has passed; nothing else has."""
 
 
-class Told(Record, frozen=True, kw_only=True):
-    """A failure as a finding tells it."""
+class Silence(Record, frozen=True, kw_only=True):
+    """What nobody wants to hear of for a while: all failures that fit every matcher, in Alertmanager's words."""
+
+    id: str
+    matchers: tuple[str, ...]
+    ends_at: datetime
+    starts_at: datetime | None = None  # null: at once
+    author: str = ""
+    comment: str = ""
+
+
+class SilenceChange(Record, tag="silence", frozen=True, kw_only=True):
+    """How the silence of that id is now; null where there is none any more."""
+
+    id: str
+    silence: Silence | None = None
+
+
+class Told(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """A failure as a finding tells it. `labels` has those by which findings are routed, as matchers name them."""
 
     object: Ref
     rule: str
@@ -172,10 +198,15 @@ class Told(Record, frozen=True, kw_only=True):
     until: datetime | None
     docs: str
     cause: Ref | None
+    labels: dict[str, str] = {}
 
 
-class IncidentView(Record, frozen=True, kw_only=True):
-    """An incident as a finding shows it. `members` names at most five; `member_count` says how many there are."""
+class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """An incident as a finding shows it. `members` names at most five; `member_count` says how many there are.
+
+    One that is silenced is for archives, and told to nobody. It is so from its opening to its end: where that changes,
+    it goes on as another incident.
+    """
 
     id: str
     cluster: str
@@ -187,8 +218,9 @@ class IncidentView(Record, frozen=True, kw_only=True):
     member_count: int
     opened_at: datetime
     resolved_at: datetime | None
-    resolution: str | None  # recovered, deleted or superseded
+    resolution: str | None  # recovered, deleted, superseded or silenced
     failures: tuple[Told, ...]
+    silenced: bool = False
 
 
 class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -201,6 +233,11 @@ class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
     revision: int
     incident: IncidentView
     explanation: dict[str, str] | None = None
+
+    @property
+    def silenced(self) -> bool:
+        """Whether it is for archives only."""
+        return self.incident.silenced
 
 
 class Related:

@@ -11,7 +11,7 @@ from msgspec.structs import FieldInfo, fields
 
 from kubewhy.cli.answer import Answer
 from kubewhy.cli.report import Document
-from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report
+from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, SilenceChange
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -25,6 +25,7 @@ DOCUMENTS: dict[str, type[msgspec.Struct]] = {
     "inventory": Inventory,
     "heartbeat": Heartbeat,
     "finding": Finding,
+    "silence": SilenceChange,
 }
 
 

@@ -26,6 +26,8 @@ from kubewhy.records import (
     Ref,
     Report,
     Severity,
+    Silence,
+    SilenceChange,
     Told,
     Version,
     encode,
@@ -82,6 +84,8 @@ def records() -> Iterator[msgspec.Struct]:
         failures=(failure,),
     )
     yield Finding(id="f1", transition="opened", at=NOW, revision=1, incident=incident)
+    yield SilenceChange(id="s1", silence=Silence(id="s1", matchers=('name="web"',), ends_at=NOW, comment="known"))
+    yield SilenceChange(id="s1")
     yield Finding(id="f2", transition="explained", at=NOW, revision=2, incident=incident, explanation={"by": "rules"})
 
 
@@ -111,7 +115,7 @@ def test_every_record_that_is_written_fits_its_schema() -> None:
     for record in records():
         validators[type(record)].validate(json.loads(encode(record)))
         seen.add(type(record))
-    assert seen == {Answer, Document, Evidence, Report, Inventory, Heartbeat, Finding}
+    assert seen == {Answer, Document, Evidence, Report, Inventory, Heartbeat, Finding, SilenceChange}
 
 
 @pytest.mark.parametrize("change", [{"cluster": 7}, {"surprise": True}, {"type": "report"}, {"version": [1]}])
