@@ -8,9 +8,14 @@ from typing import Any
 import msgspec
 
 from kubewhy.contracts import Analyzer
+from kubewhy.kube.core import Namespace
+from kubewhy.kube.meta import Object
 from kubewhy.records import Evidence, Failure, Related, Report, decode_object
 
 log = logging.getLogger(__name__)
+
+# What is longer names more rules than there are, and would be carried by each report.
+_LONGEST = 1024
 
 
 class AnalyzerStage:
@@ -29,12 +34,12 @@ class AnalyzerStage:
             return
         failures: list[Failure] = []
         broken: list[str] = []
-        created = None
+        judged: Object | None = None
         related = Related(record)
         for analyzer in () if record.gone else analyzers:
             try:
                 subject = decode_object(record.object, analyzer.reads)
-                created = subject.created
+                judged = subject
                 failures += analyzer.find(subject, related)
             # Whatever a rule raises, the other analyzers and the other objects go on.
             except Exception as error:  # noqa: BLE001
@@ -49,9 +54,26 @@ class AnalyzerStage:
             ref=record.ref,
             root=record.root or record.ref,
             observed_at=record.observed_at,
-            created=created,
+            created=judged.created if judged else None,
             checked=tuple(analyzer.name for analyzer in analyzers),
             broken=tuple(broken),
             failures=tuple(failures),
             gone=record.gone,
+            **(_told_by(judged, related) if judged and failures else {}),
         )
+
+
+def _told_by(subject: Object, related: Related) -> dict[str, Any]:
+    """What silences and routes go by. A namespace that is not known has no labels."""
+    namespace = related.first(Namespace) or Namespace()
+    return {
+        "labels": subject.metadata.labels,
+        "namespace_labels": namespace.metadata.labels,
+        "ignore": _ignored(subject),
+        "namespace_ignore": _ignored(namespace),
+    }
+
+
+def _ignored(subject: Object) -> str:
+    told = subject.metadata.annotations.ignore or ""
+    return told if len(told) <= _LONGEST else ""

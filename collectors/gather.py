@@ -11,7 +11,7 @@ from msgspec import Raw
 from collectors.index import Edge, Key, decode
 from collectors.store import Store
 from kubewhy.contracts import Link
-from kubewhy.kube.core import Event
+from kubewhy.kube.core import Event, Namespace
 from kubewhy.kube.meta import Object
 from kubewhy.records import Attached, Evidence, Ref, Version
 
@@ -104,6 +104,10 @@ def _related(store: Store, key: Key, subject: Object) -> Iterator[tuple[str, _Fo
             elif edge.need.link is Link.NAMED and into.known:
                 into.missing[other.name] = None
     yield from found.items()
+    told = store.namespace(key.namespace) if key.namespace else None
+    if told is not None and key.namespace:
+        name = Namespace.resource.kind
+        yield name, _Found({Key(name, None, key.namespace): told}, {}, True)
 
 
 def _linked(store: Store, edge: Edge, key: Key, subject: Object, namespace: str | None) -> Iterable[Key]:

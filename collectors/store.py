@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from collectors.index import Bag, Edge, Index, Key, decode, edges, key_of
 from kubewhy.contracts import Analyzer, Link
 from kubewhy.kube import KINDS
-from kubewhy.kube.core import Event, ObjectReference, Pod, PodStatus
-from kubewhy.kube.meta import Object, Resource
+from kubewhy.kube.core import Event, Namespace, ObjectReference, Pod, PodStatus
+from kubewhy.kube.meta import Annotations, Object, ObjectMeta, Resource
 
 _encode = msgspec.msgpack.Encoder().encode
 Scope = tuple[str, str | None]  # kind, and the namespace watched or None for all
@@ -23,10 +24,12 @@ _BETWEEN = {"Pod": ("ReplicaSet", "Job"), "Job": ("CronJob",)}
 
 
 def kinds_read(analyzers: Iterable[Analyzer[Any]]) -> tuple[type[Object], ...]:
-    """The kinds that these analyzers judge, or attach, or whose owners they pass through."""
+    """The kinds that these analyzers judge, or attach, or whose owners they pass through, and namespaces."""
     names: set[str] = set()
     for analyzer in analyzers:
         names.add(analyzer.reads.resource.kind)
+        if analyzer.reads.resource.namespaced:
+            names.add(Namespace.resource.kind)
         names |= {need.view.resource.kind for need in analyzer.needs}
     for name in sorted(names & set(_BETWEEN)):
         names |= set(_BETWEEN[name])
@@ -48,6 +51,7 @@ class Store:
         self._told_by_events = [edge for edge in wanted if edge.need.link is Link.EVENTS]
         self._tables: dict[str, dict[Key, bytes]] = {kind: {} for kind in self._types}
         self._events: Bag[str] = Bag()  # by what they are about
+        self._namespaces: dict[str, Raw] = {}  # what is attached of each, as JSON
         self._listing: dict[Scope, set[Key]] = {}
         self._synced: set[Scope] = set()
         self._refused: dict[Scope, str] = {}
@@ -101,8 +105,11 @@ class Store:
         return (resource.kind, None) in self._synced or (resource.kind, namespace) in self._synced
 
     def all_settled(self, kinds: Iterable[type[Object]]) -> bool:
-        """Whether each of these kinds has been read or refused somewhere, and no LIST is under way."""
-        done = {kind for kind, _ in self._synced} | {kind for kind, _ in self._refused}
+        """Whether each of these kinds has been read or refused somewhere, and no LIST is under way.
+
+        Nothing that is judged waits for namespaces: their labels are a help, and older recordings lack them.
+        """
+        done = {kind for kind, _ in self._synced} | {kind for kind, _ in self._refused} | {Namespace.resource.kind}
         return not self._listing and all(kind.resource.kind in done for kind in kinds)
 
     def refusals(self) -> list[tuple[str, str]]:
@@ -122,6 +129,10 @@ class Store:
         """The object as its fullest class."""
         stored = self.stored(key)
         return None if stored is None else decode(stored, self._types[key.kind])
+
+    def namespace(self, name: str) -> Raw | None:
+        """What of that namespace is attached to the objects in it, as JSON. None also where it may not be read."""
+        return self._namespaces.get(name) if self.known(Namespace.resource, None) else None
 
     def type_of(self, kind: str) -> type[Object]:
         return self._types[kind]
@@ -159,8 +170,22 @@ class Store:
             table[key] = now
             self.index.put(key, now, subject)
             touched.update(self._dependents(edges, key, subject, now, alone=before is None))
+        if key.kind == Namespace.resource.kind and self._renew(key.name, subject):
+            touched.update(self._within(key.name))
         for each in sorted(touched):  # a set has another order in each process
             self._touch(each)
+
+    def _renew(self, namespace: str, subject: Object | None) -> bool:
+        """Whether what is attached of that namespace changes."""
+        before, now = self._namespaces.pop(namespace, None), None if subject is None else _labels_of(subject)
+        if now is not None:
+            self._namespaces[namespace] = now
+        return before != now
+
+    def _within(self, namespace: str) -> Iterator[Key]:
+        """All judged objects in it. Those of all namespaces are touched anyway when these are first listed."""
+        if self._touched and self.known(Namespace.resource, None):
+            yield from (key for kind in self.judged for key in self.keys(kind) if key.namespace == namespace)
 
     def _replace_event(self, key: Key, old: Object | None, event: Object | None, now: bytes | None) -> None:
         for each in (old, event):
@@ -221,7 +246,10 @@ class Store:
     def _touch_all_that_need(self, kind: str, namespace: str | None) -> None:
         if self._touched is None:
             return
-        for subject in {edge.subject.resource.kind for edge in self.index.needs_for(kind)}:
+        subjects = {edge.subject.resource.kind for edge in self.index.needs_for(kind)}
+        if kind == Namespace.resource.kind:
+            subjects |= {subject for subject in self.judged if self._types[subject].resource.namespaced}
+        for subject in sorted(subjects):
             for key in list(self.keys(subject)):
                 if namespace is None or key.namespace == namespace:
                     self._touch(key)
@@ -238,6 +266,13 @@ def _names_in_events(key: Key, subject: Object) -> Iterator[str]:
         yield key.name
     elif subject.metadata.annotations.config_mirror:
         yield subject.metadata.annotations.config_hash or subject.metadata.annotations.config_mirror
+
+
+def _labels_of(namespace: Object) -> Raw:
+    """What silences and routes go by, and nothing else."""
+    told = namespace.metadata
+    meta = ObjectMeta(name=told.name, labels=told.labels, annotations=Annotations(ignore=told.annotations.ignore))
+    return Raw(msgspec.json.encode(Namespace(metadata=meta)))
 
 
 def _stub(subject: Object) -> Object:

@@ -22,8 +22,9 @@ CLUSTER_ID = {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": [
 CLUSTER_NOTE = "# What kubewhy needs to watch the whole cluster. It only reads, and reads no Secret."
 NAMESPACE_NOTE = """\
 # What kubewhy needs to watch single namespaces. Kinds that no namespace holds (nodes, volumes, storage classes) cannot
-# be granted here: what depends on them is then not known, and never told as missing. Nor can the cluster's id be read:
-# give one as `cluster.id` in the settings where several clusters are told apart."""
+# be granted here: what depends on them is then not known, and never told as missing. Nor can the labels of namespaces,
+# by which silences and routes may go, or the cluster's id be read: give one as `cluster.id` in the settings where
+# several clusters are told apart."""
 
 
 def resources(analyzers: Iterable[Analyzer[Any]]) -> list[Resource]:

@@ -2,7 +2,7 @@
 
 from kubewhy.kube.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from kubewhy.kube.batch import CronJob, Job
-from kubewhy.kube.core import Event, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service
+from kubewhy.kube.core import Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service
 from kubewhy.kube.discovery import EndpointSlice
 from kubewhy.kube.meta import Object
 from kubewhy.kube.storage import StorageClass
@@ -15,6 +15,7 @@ KINDS: tuple[type[Object], ...] = (
     EndpointSlice,
     Event,
     Job,
+    Namespace,
     Node,
     PersistentVolume,
     PersistentVolumeClaim,

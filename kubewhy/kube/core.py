@@ -304,6 +304,12 @@ class Node(Object, frozen=True):
     status: NodeStatus = NodeStatus()
 
 
+class Namespace(Object, frozen=True):
+    """Its labels are what silences and routes go by."""
+
+    resource: ClassVar[Resource] = Resource("Namespace", "namespaces", namespaced=False)
+
+
 class ServicePort(Part, frozen=True):
     name: str = ""
     port: int = 0
