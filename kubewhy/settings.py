@@ -1,16 +1,21 @@
 """What a settings file may say: one YAML file, closed models, every default here."""
 
+import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from kubewhy.durations import parse_duration
+from explainer.matchers import match_all, parse, parse_all
+from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
+from kubewhy.records import Severity
 from kubewhy.spelling import hint
+
+log = logging.getLogger(__name__)
 
 
 class ClusterSettings(BaseModel, extra="forbid", frozen=True):
@@ -21,7 +26,16 @@ class ClusterSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class StdoutSettings(BaseModel, extra="forbid", frozen=True):
+    """`name` is how routes call it; with `silenced` it is an archive, and gets also what nobody is told."""
+
     type: Literal["stdout"]
+    name: str = Field(default="", max_length=63)
+    silenced: bool = False
+
+    @property
+    def called(self) -> str:
+        """Its name, or its type where it has none."""
+        return self.name or self.type
 
 
 def _duration(told: object) -> object:
@@ -30,7 +44,21 @@ def _duration(told: object) -> object:
     raise ValueError(f"{told!r} has no unit; write 90s, 15m, 1h30m or 7d")
 
 
+def _time(told: object) -> object:
+    if isinstance(told, datetime):
+        return utc(told)
+    # YAML makes a date of what has no time of day.
+    return parse_time(str(told))
+
+
+def _matchers(text: str) -> str:
+    parse(text)
+    return text
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Time = Annotated[datetime, BeforeValidator(_time)]
+Matchers = Annotated[str, AfterValidator(_matchers)]
 
 
 class IncidentSettings(BaseModel, extra="forbid", frozen=True):
@@ -45,6 +73,28 @@ class IncidentSettings(BaseModel, extra="forbid", frozen=True):
     holds: dict[str, Duration] = {}
 
 
+class RouteSettings(BaseModel, extra="forbid", frozen=True):
+    """What these sinks are told: incidents with a failure that fits all matchers and is at least so severe."""
+
+    matchers: tuple[Matchers, ...] = ()
+    severity: Severity = Severity.INFO
+    sinks: tuple[str, ...] = Field(min_length=1)
+
+
+class SilenceSettings(BaseModel, extra="forbid", frozen=True):
+    """What nobody is told until then."""
+
+    matchers: tuple[Matchers, ...]
+    until: Time
+    comment: str = Field(default="", max_length=1000)
+
+    @model_validator(mode="after")
+    def _narrow(self) -> "SilenceSettings":
+        if match_all(parse_all(self.matchers)):
+            raise ValueError('these matchers match everything; name what is to be silenced, as in namespace="shop"')
+        return self
+
+
 class Settings(BaseModel, extra="forbid", frozen=True):
     """What `kubewhy run` goes by; flags of the command line come before it."""
 
@@ -54,6 +104,23 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     namespaces: tuple[str, ...] = ()  # empty: all
     incidents: IncidentSettings = IncidentSettings()
     sinks: tuple[StdoutSettings, ...] = (StdoutSettings(type="stdout"),)
+    routes: tuple[RouteSettings, ...] = ()  # a sink that none of them names gets everything
+    silences: tuple[SilenceSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Settings":
+        names = [sink.called for sink in self.sinks]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ValueError(f"sinks[{index}].name: there is another sink {name}; give each a name of its own")
+        for index, route in enumerate(self.routes):
+            for place, name in enumerate(route.sinks):
+                if name not in names:
+                    known = ", ".join(names) or "none"
+                    raise ValueError(
+                        f"routes[{index}].sinks[{place}]: there is no sink {name}{hint(name, names)} (sinks: {known})"
+                    )
+        return self
 
 
 def load(path: Path) -> Settings:
@@ -67,9 +134,20 @@ def load(path: Path) -> Settings:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}{_line(error)}: not YAML; mend it there") from None
     try:
-        return Settings.model_validate({} if told is None else told)
+        settings = Settings.model_validate({} if told is None else told)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first(error)}") from None
+    now = datetime.now(UTC)
+    for index, silence in enumerate(settings.silences):
+        if silence.until <= now:
+            # No reason not to start: that would let a silence which ends take the next restart with it.
+            log.warning(
+                "%s: silences[%d].until: %s is in the past; remove this silence, or write a later time",
+                path,
+                index,
+                silence.until.isoformat(),
+            )
+    return settings
 
 
 def _line(error: yaml.YAMLError) -> str:
@@ -87,8 +165,10 @@ def _first(error: ValidationError) -> str:
         return f"{key}: unknown key{hint(str(place[-1]), known)} (known here: {', '.join(known)})"
     if fault["type"] == "model_type":
         return f"{key}: must hold keys and values ({', '.join(_keys(place))})"
-    said = fault["msg"].removeprefix("Value error, ")
-    return f"{key}: {said[0].lower()}{said[1:]}; mend it or leave it out"
+    if fault["type"] == "value_error":
+        said = fault["msg"].removeprefix("Value error, ")
+        return f"{key}: {said}" if place else said
+    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}; mend it or leave it out"
 
 
 def _keys(place: Sequence[int | str]) -> list[str]:
@@ -96,6 +176,8 @@ def _keys(place: Sequence[int | str]) -> list[str]:
     models: dict[Any, type[BaseModel]] = {
         "cluster": ClusterSettings,
         "incidents": IncidentSettings,
+        "routes": RouteSettings,
+        "silences": SilenceSettings,
         "sinks": StdoutSettings,
     }
     model = models.get(place[0], Settings) if place else Settings

@@ -1,0 +1,121 @@
+"""Which findings go to which sinks, by the routes of the settings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from explainer.matchers import LABEL, NAMESPACE_LABEL, Matchers, fit, parse_all
+from kubewhy.contracts import Sink, State
+from kubewhy.records import Finding, IncidentView, Severity, Told
+from kubewhy.settings import Settings
+
+ROUTED = "routed\x1f"  # begins the keys of the rows that say who was told of an open incident
+
+
+@dataclass(frozen=True)
+class Route:
+    """Every route that fits delivers; their order means nothing."""
+
+    matchers: Matchers
+    severity: Severity
+    sinks: tuple[str, ...]
+
+    def fits(self, incident: IncidentView) -> bool:
+        """Whether one of its failures fits in all respects."""
+        return any(
+            failure.severity.rank >= self.severity.rank and fit(self.matchers, _labels(incident, failure))
+            for failure in incident.failures
+        )
+
+
+class Router:
+    """Who is told what. A sink that no route names is told everything.
+
+    Who was once told of an incident is told all about it to its end, also where no route fits any more; and who was
+    not is not told that it has ended. What is silenced goes only to sinks that ask for it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._archives = {sink.called: sink.silenced for sink in settings.sinks}
+        self._routes = [Route(parse_all(each.matchers), each.severity, each.sinks) for each in settings.routes]
+        self._routed = {name for route in self._routes for name in route.sinks}
+        self._told: dict[str, frozenset[str]] = {}  # of each open incident, which sinks that routes name
+        self._ended: set[str] = set()
+        self._changed: set[str] = set()
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The labels that findings have to carry."""
+        names = {matcher.name for route in self._routes for matcher in route.matchers}
+        return frozenset(name for name in names if name.startswith((LABEL, NAMESPACE_LABEL)))
+
+    def sinks(self, finding: Finding) -> list[str]:
+        """Who is told of it, in the order of the settings. Asked again before `rows`, the answer is the same."""
+        incident = finding.incident
+        before = self._told.get(incident.id)
+        told = before if before is not None and finding.transition == "resolved" else self._fitting(incident)
+        told |= before or frozenset()
+        if self._routes:
+            self._told[incident.id] = told
+            if told != before:
+                self._changed.add(incident.id)
+            if finding.transition == "resolved":
+                self._ended.add(incident.id)
+        return [
+            name
+            for name, archives in self._archives.items()
+            if (name in told or name not in self._routed) and (archives or not incident.silenced)
+        ]
+
+    def rows(self) -> dict[str, bytes | None]:
+        """What has changed since this was last asked, to be written when the findings have arrived; None deletes."""
+        for key in self._ended:
+            del self._told[key]
+        changed = {ROUTED + key: _encoded(self._told.get(key)) for key in self._changed | self._ended}
+        self._ended, self._changed = set(), set()
+        return changed
+
+    def restore(self, state: State) -> None:
+        """As it was when those rows were written. A row that is none is as good as none."""
+        for key, row in state.scan(ROUTED):
+            try:
+                self._told[key.removeprefix(ROUTED)] = msgspec.json.decode(row, type=frozenset[str])
+            except msgspec.DecodeError:
+                continue
+
+    def _fitting(self, incident: IncidentView) -> frozenset[str]:
+        return frozenset(name for route in self._routes if route.fits(incident) for name in route.sinks)
+
+
+class Routed:
+    """A sink that gives to each of several sinks what is for it."""
+
+    def __init__(self, router: Router, sinks: Mapping[str, Sink]) -> None:
+        self._router, self._sinks = router, sinks
+
+    async def send(self, findings: Sequence[Finding]) -> None:
+        """One sink after the other."""
+        shares: dict[str, list[Finding]] = {}
+        for finding in findings:
+            for name in self._router.sinks(finding):
+                shares.setdefault(name, []).append(finding)
+        for name, share in shares.items():
+            await self._sinks[name].send(share)
+
+
+def _labels(incident: IncidentView, failure: Told) -> dict[str, str]:
+    ref = failure.object
+    return {
+        "cluster": incident.cluster,
+        "namespace": ref.namespace or "",
+        "kind": ref.kind,
+        "name": ref.name,
+        "rule": failure.rule,
+        "severity": str(failure.severity),
+        **failure.labels,
+    }
+
+
+def _encoded(told: frozenset[str] | None) -> bytes | None:
+    return None if told is None else msgspec.json.encode(sorted(told))
