@@ -156,8 +156,12 @@ def _line(error: yaml.YAMLError) -> str:
 
 
 def _first(error: ValidationError) -> str:
-    """The first fault, by its place. The value is not told: it may be a secret."""
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    """The first fault, by its place, or an unknown key, which may be why another is missing.
+
+    The value is not told: it may be a secret.
+    """
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
     place = fault["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".") or "the file"
     if fault["type"] == "extra_forbidden":
@@ -165,6 +169,8 @@ def _first(error: ValidationError) -> str:
         return f"{key}: unknown key{hint(str(place[-1]), known)} (known here: {', '.join(known)})"
     if fault["type"] == "model_type":
         return f"{key}: must hold keys and values ({', '.join(_keys(place))})"
+    if fault["type"] == "missing":
+        return f"{key}: is missing; it has to be given"
     if fault["type"] == "value_error":
         said = fault["msg"].removeprefix("Value error, ")
         return f"{key}: {said}" if place else said
