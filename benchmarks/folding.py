@@ -103,6 +103,7 @@ def _failing(number: int, seq: int, reason: str = "") -> Report:
 
 
 def _of(name: str, seq: int, failures: tuple[Failure, ...]) -> Report:
+    labels = {"app": name, "pod-template-hash": "5d4f8c9b7d", "tier": f"tier-of-{name}"} if failures else {}
     return Report(
         cluster="bench",
         version=Version(1, seq),
@@ -111,6 +112,8 @@ def _of(name: str, seq: int, failures: tuple[Failure, ...]) -> Report:
         observed_at=_START,
         checked=("Pod",),
         failures=failures,
+        labels=labels,
+        namespace_labels={"kubernetes.io/metadata.name": _NAMESPACE, "team": "a"} if failures else {},
     )
 
 

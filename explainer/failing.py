@@ -5,7 +5,7 @@ and goes is told once; what never counted is forgotten at once.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
@@ -15,12 +15,14 @@ import msgspec
 
 from explainer.correlation import Held, ahead, fingerprint, later
 from explainer.flapping import Flapping
+from explainer.matchers import Matchers, fit
 from explainer.neighbours import Neighbours
-from explainer.silences import Silences
+from explainer.silences import Silences, labels_of
 from kubewhy.records import Failure, Inventory, Record, Ref, Report, Version, key_hash
 
 # A report that comes twice or late comes within this time; so long the version of what recovered is remembered.
 REMEMBERED = timedelta(minutes=10)
+_NONE: dict[str, str] = {}
 # What ends for good ends after its time, not at it: a failure may return in the very moment.
 _MOMENT = timedelta(microseconds=1)
 
@@ -99,10 +101,11 @@ class Failing:
         known = self._objects.get(ref)
         return known is not None and any(each.failure is failure and each.silenced for each in known.timed.values())
 
-    def silence(self, now: datetime) -> None:
-        """Finds out anew what nobody wants to hear of."""
+    def silence(self, turned: Sequence[Matchers], now: datetime) -> None:
+        """Finds out anew what of that nobody wants to hear of."""
         for known in list(self._objects.values()):
-            if known.open:
+            every = (labels_of(self._cluster, known.report, failure) for failure in known.open)
+            if any(fit(matchers, labels) for labels in every for matchers in turned):
                 self._count(known, now)
 
     def told_of(self, ref: Ref) -> Report | None:
@@ -135,6 +138,7 @@ class Failing:
             # That a workload is gone matters where its pods are told of.
             if not report.failures and not (report.gone and self.neighbours.is_named(report.ref)):
                 return
+            report = msgspec.structs.replace(report, ref=_interned(report.ref), root=_interned(report.root))
             known = self._objects[report.ref] = _Object(report, key_hash(report.ref.namespace, report.ref.name))
         elif report.version < known.report.version:
             return
@@ -207,10 +211,10 @@ class Failing:
         before = known.timed
         if known.deleted != report.gone:
             self.changed.add(report.ref)
-        report = self._labelled(report, known.report)
-        if not _alike(report, known.report):
+        kept = self._kept(report, known.report)
+        if not _alike(kept, known.report):
             self.changed.add(report.ref)
-        known.report = msgspec.structs.replace(report, failures=(), broken=(), checked=())
+        known.report = kept
         known.forget, known.deleted = None, report.gone
         known.timed = dict(self._timed(report, failures, before, now))
         for key, each in before.items():
@@ -226,15 +230,23 @@ class Failing:
             self.changed.add(report.ref)
         self._judge(known, now)
 
-    def _labelled(self, report: Report, before: Report) -> Report:
-        """With the labels told before where nothing fails: what is kept for a while stays as it was."""
+    def _kept(self, report: Report, before: Report) -> Report:
+        """What is to be known of it, with what many have in common. Where nothing fails the labels stay as they were,
+        for what is over and kept for a while."""
         told = report if report.failures else before
+        namespace = told.namespace_labels or _NONE
         shared = self._namespaces.get(report.ref.namespace)
-        if shared != told.namespace_labels:
-            shared = self._namespaces[report.ref.namespace] = told.namespace_labels
+        if shared != namespace:
+            shared = self._namespaces[report.ref.namespace] = namespace
         return msgspec.structs.replace(
             report,
-            labels=told.labels,
+            cluster=self._cluster,
+            ref=before.ref,
+            root=before.root if before.root == report.root else _interned(report.root),
+            failures=(),
+            broken=(),
+            checked=(),
+            labels=told.labels or _NONE,
             namespace_labels=shared,
             ignore=told.ignore,
             namespace_ignore=told.namespace_ignore,
@@ -338,8 +350,10 @@ class Failing:
         """Whether that changes for any. What is over stays as it is: nobody hears of it when a silence ends."""
         turned = False
         for each in counting:
+            if each.ended is not None:
+                continue
             silenced = self._silences.silence(self._cluster, known.report, each.failure, now)
-            if each.ended is None and silenced != each.silenced:
+            if silenced != each.silenced:
                 each.silenced, turned = silenced, True
         if turned:
             self.changed.add(known.report.ref)
@@ -365,6 +379,11 @@ def _shared(failure: Failure) -> Failure:
     return msgspec.structs.replace(
         failure, rule=intern(failure.rule), title=intern(failure.title), docs=intern(failure.docs)
     )
+
+
+def _interned(ref: Ref) -> Ref:
+    namespace = ref.namespace and intern(ref.namespace)
+    return Ref(intern(ref.kind), ref.name, namespace, intern(ref.group))
 
 
 def _alike(report: Report, other: Report) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from explainer.correlation import Group, correlate, incident_id, ref_order
 from explainer.failing import Failing, Row
 from explainer.flapping import Flaps
+from explainer.matchers import Matchers
 from explainer.silences import Silences, object_labels
 from kubewhy.records import (
     Failure,
@@ -143,12 +144,10 @@ class Incidents:
         Raises Rejected for a silence that is none.
         """
         if isinstance(record, SilenceChange):
-            if self._silences.put(record, now):
-                yield from self._silenced(now)
+            yield from self._silenced(self._silences.put(record, now), now)
             return
         if isinstance(record, Tick):
-            if self._silences.turn(now):
-                yield from self._silenced(now)
+            yield from self._silenced(self._silences.turn(now), now)
             for name, cluster in self._clusters.items():
                 yield from self._tick(name, cluster, now)
             return
@@ -246,10 +245,10 @@ class Incidents:
             cluster = self._clusters[name] = _Cluster(failing, born, self._labels)
         return cluster
 
-    def _silenced(self, now: datetime) -> Iterator[Finding]:
+    def _silenced(self, turned: list[Matchers], now: datetime) -> Iterator[Finding]:
         """What begins and ends because silences do."""
-        for name, cluster in self._clusters.items():
-            cluster.failing.silence(now)
+        for name, cluster in self._clusters.items() if turned else ():
+            cluster.failing.silence(turned, now)
             yield from _regroup(name, cluster, now, at_once=True)
             if cluster.silence:
                 group = _silence(name, cluster, self._silences, now)

@@ -14,8 +14,8 @@ class Silences:
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Silence, Matchers]] = {}
-        self._turns_at: datetime | None = None  # when one begins or ends
-        self._asked = False
+        self._asked_at: datetime | None = None
+        self._turns_at: datetime | None = None  # when the next one begins or ends
         self.changed: set[str] = set()
 
     def __iter__(self) -> Iterator[Silence]:
@@ -26,13 +26,12 @@ class Silences:
         kept = self._kept.get(key)
         return kept[0] if kept else None
 
-    def put(self, change: SilenceChange, now: datetime) -> bool:
-        """Whether that changes anything. Raises Rejected for matchers that are none."""
-        silence = change.silence
-        if silence and silence.ends_at <= now:
-            silence = None
-        if silence == self.get(change.id):
-            return False
+    def put(self, change: SilenceChange, now: datetime) -> list[Matchers]:
+        """The matchers of what may be silenced now, or no more. Raises Rejected for matchers that are none."""
+        silence = change.silence if change.silence and change.silence.ends_at > now else None
+        before = self._kept.get(change.id)
+        if silence == (before[0] if before else None):
+            return []
         if silence:
             try:
                 self._keep(silence)
@@ -41,25 +40,28 @@ class Silences:
         else:
             del self._kept[change.id]
         self.changed.add(change.id)
-        self._asked = False
-        return True
+        self._turns_at = now
+        return [kept[1] for kept in (before, self._kept.get(change.id)) if kept]
 
     def restore(self, silences: Iterable[Silence]) -> None:
         """As it was when those were kept. Raises BadMatcher for what is no silence."""
         for silence in silences:
             self._keep(silence)
 
-    def turn(self, now: datetime) -> bool:
-        """Whether any may have begun or ended since this was last asked. Those that have ended are forgotten."""
-        if self._asked and (self._turns_at is None or now < self._turns_at):
-            return False
-        for silence in list(self):
+    def turn(self, now: datetime) -> list[Matchers]:
+        """The matchers of those that have begun or ended since this was last asked. What has ended is forgotten."""
+        before, self._asked_at = self._asked_at, now
+        if before and (self._turns_at is None or now < self._turns_at):
+            return []
+        turned = []
+        for silence, matchers in list(self._kept.values()):
+            if before is None or any(before < time <= now for time in _times(silence)):
+                turned.append(matchers)
             if silence.ends_at <= now:
                 del self._kept[silence.id]
                 self.changed.add(silence.id)
-        times = [time for each in self for time in (each.starts_at, each.ends_at) if time and time > now]
-        self._turns_at, self._asked = min(times, default=None), True
-        return True
+        self._turns_at = min((time for each in self for time in _times(each) if time > now), default=None)
+        return turned
 
     def silence(self, cluster: str, report: Report, failure: Failure, now: datetime) -> bool:
         """Whether nobody wants to hear of that failure."""
@@ -72,6 +74,10 @@ class Silences:
 
     def _keep(self, silence: Silence) -> None:
         self._kept[silence.id] = silence, parse_all(silence.matchers)
+
+
+def _times(silence: Silence) -> list[datetime]:
+    return [silence.starts_at, silence.ends_at] if silence.starts_at else [silence.ends_at]
 
 
 def _lasts(silence: Silence, now: datetime) -> bool:
