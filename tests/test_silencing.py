@@ -49,12 +49,18 @@ def test_what_is_added_is_kept_until_it_ends(state: MemoryState) -> None:
     assert kept(state, NOW + HOUR) == [later]
 
 
-def test_what_is_expired_ends_at_once_and_only_once(state: MemoryState) -> None:
+def test_what_is_taken_back_ends_at_once_and_only_once(state: MemoryState) -> None:
     silence = add(state, SHOP, NOW, NOW + HOUR)
-    assert expire(state, silence.id, NOW).ends_at == NOW
+    assert expire(state, silence.id, NOW) == silence
     assert kept(state, NOW) == []
-    with pytest.raises(ConfigError, match=f"there is no silence {silence.id} any more"):
+    with pytest.raises(ConfigError, match=f"there is no silence {silence.id}; "):
         expire(state, silence.id, NOW)
+
+
+def test_what_has_ended_by_itself_cannot_be_taken_back(state: MemoryState) -> None:
+    silence = add(state, SHOP, NOW, NOW + HOUR)
+    with pytest.raises(ConfigError, match=f"there is no silence {silence.id} any more; "):
+        expire(state, silence.id, NOW + HOUR)
 
 
 def test_a_wrong_id_is_told_with_the_nearest(state: MemoryState) -> None:
@@ -97,9 +103,7 @@ def test_each_change_is_heard_of_once(state: MemoryState) -> None:
     silence = add(state, SHOP, NOW, NOW + HOUR)
     assert silence_changes(state, seen) == [SilenceChange(id=silence.id, silence=silence)]
     assert silence_changes(state, seen) == []
-    ended = expire(state, silence.id, NOW)
-    assert silence_changes(state, seen) == [SilenceChange(id=silence.id, silence=ended)]
-    state.write({SILENCE + silence.id: None})
+    expire(state, silence.id, NOW)
     assert silence_changes(state, seen) == [SilenceChange(id=silence.id)]
     assert silence_changes(state, seen) == []
 

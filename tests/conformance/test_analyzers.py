@@ -14,7 +14,7 @@ from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
 from kubewhy.contracts import Analyzer
 from kubewhy.kube import KINDS
-from kubewhy.records import ABSENT, Evidence, Report, encode
+from kubewhy.records import ABSENT, Attached, Evidence, Report, encode
 from tests.conformance.cases import FOLDER, NOW, Case, file_of, load, told
 
 CASES = [case for analyzer in ANALYZERS for case in load(analyzer)]
@@ -82,6 +82,18 @@ def test_evidence_is_not_changed_and_the_answer_is_the_same_twice(case: Case) ->
     assert encode(case.evidence) == before
     again = msgspec.json.decode(before, type=Evidence)
     assert encode(judge(case, again)) == encode(first)
+
+
+@each_case
+def test_what_silences_and_routes_go_by_comes_with_what_fails_and_changes_nothing(case: Case) -> None:
+    meta = {"name": "shop", "labels": {"team": "a"}, "annotations": {"kubewhy.dev/ignore": "*"}}
+    namespace = Attached(view="Namespace", objects=(Raw(msgspec.json.encode({"metadata": meta})),), count=1)
+    related = (*case.evidence.related, namespace)
+    report = judge(case, msgspec.structs.replace(case.evidence, related=related))
+    assert report.failures == judge(case, case.evidence).failures
+    own = msgspec.json.decode(case.evidence.object)["metadata"].get("labels", {})
+    told = (report.labels, report.namespace_labels, report.namespace_ignore)
+    assert told == ((own, {"team": "a"}, "*") if report.failures else ({}, {}, ""))
 
 
 @each_case

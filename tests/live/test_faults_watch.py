@@ -254,7 +254,10 @@ def test_where_all_namespaces_are_forbidden_the_contexts_own_is_watched(
     kubeconfig = plane.kubeconfig("user-01", namespace="mine")
     with running(plane, shell, tmp_path, kubeconfig, first="my-web") as run:
         assert "listing all namespaces is forbidden: watching namespace mine only" in run.lines[0]
-        assert "cannot read nodes, persistentvolumes, storageclasses.storage.k8s.io (forbidden: " in run.lines[1]
+        assert (
+            "cannot read namespaces, nodes, persistentvolumes, storageclasses.storage.k8s.io (forbidden: "
+            in run.lines[1]
+        )
         assert len(run.lines) == 2
         assert {name for _, name in run.findings} == {"my-web"}
     for args in (["-A"], ["-n", "shop"]):
