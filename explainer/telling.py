@@ -1,0 +1,62 @@
+"""What people are told of an incident: findings, and what an incident looks like."""
+
+from datetime import datetime
+from hashlib import sha256
+
+from explainer.cluster import Cluster, Head, Incident
+from explainer.silences import object_labels
+from kubewhy.records import Failure, Finding, IncidentView, Ref, Told
+
+SHOWN = 5
+
+
+def finding(cluster: Cluster, incident: Incident, transition: str, now: datetime) -> Finding:
+    """One transition. The same one has the same id, however often it is told."""
+    head = incident.head
+    key = f"{head.id} {head.revision} {transition}"
+    return Finding(
+        id=sha256(key.encode()).hexdigest()[:32],
+        transition=transition,
+        at=now,
+        revision=head.revision,
+        incident=view(cluster, head, incident.group.members),
+    )
+
+
+def view(cluster: Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...]) -> IncidentView:
+    """What is over but kept for a while is not told any more, unless nothing else is left."""
+    present = [each for each in members if not cluster.failing.is_over(*each)] or members
+    objects = tuple(dict.fromkeys(ref for ref, _ in present))
+    return IncidentView(
+        id=head.id,
+        cluster=cluster.name,
+        title=head.title,
+        severity=head.told.severity,
+        state="resolved" if head.resolution else "open",
+        root=head.told.root,
+        members=objects[:SHOWN],
+        member_count=len(objects) if objects else head.told.count,
+        opened_at=head.opened_at,
+        resolved_at=head.resolved_at,
+        resolution=head.resolution,
+        failures=tuple(
+            Told(
+                object=ref,
+                rule=failure.rule,
+                severity=failure.severity,
+                message=failure.message,
+                since=failure.since,
+                until=failure.until,
+                docs=failure.docs,
+                cause=failure.cause,
+                labels=_labels(cluster, ref),
+            )
+            for ref, failure in present
+        ),
+        silenced=head.silenced,
+    )
+
+
+def _labels(cluster: Cluster, ref: Ref) -> dict[str, str]:
+    report = cluster.failing.told_of(ref) if cluster.asked else None
+    return {name: value for name, value in object_labels(report).items() if name in cluster.asked} if report else {}
