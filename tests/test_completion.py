@@ -1,7 +1,6 @@
 """What a shell completes: commands, options, and the values of those."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +56,6 @@ echo "${COMPREPLY[@]}"
 """
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
 @pytest.mark.parametrize(
     ("words", "completed"), [*COMPLETIONS[:3], (["kubewhy", "run", "--from", "x"], ["compopt", "-o", "default"])]
 )

@@ -3,8 +3,9 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from io import FileIO
 from pathlib import Path
@@ -16,13 +17,14 @@ from rich.console import Console
 from analyzers import enabled
 from collectors.credentials import connect
 from collectors.live import LiveCollector
+from collectors.requests import Cluster
 from explainer.incidents import Incidents
 from explainer.profiles import PROFILES, Profile
 from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
 from kubewhy.cli.told import renderer
-from kubewhy.contracts import Sink
+from kubewhy.contracts import Analyzer, Sink
 from kubewhy.errors import ConfigError
 from kubewhy.runtime.embedded import replay, watch
 from kubewhy.runtime.routing import Routed, Router
@@ -94,61 +96,98 @@ def command(
             "--state goes with a cluster, not with --from: a recording is always told from its start"
         )
     settings = load(config) if config else Settings()
-    kubeconfig, context = kubeconfig or settings.kubeconfig, context or settings.context
-    namespaces = namespaces or (() if all_namespaces else settings.namespaces)
-    analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
-    text = sys.stdout.isatty() if output is None else output == "text"
     router = Router(settings)
-    incidents = patience(settings, config, router.labels, no_hold=no_hold)
+    chosen = kubeconfig or settings.kubeconfig
+    told = _Told(
+        kubeconfig=str(chosen) if chosen else None,
+        context=context or settings.context,
+        namespaces=namespaces or (() if all_namespaces else settings.namespaces),
+        all_namespaces=all_namespaces,
+        recording=recording,
+        analyzers=[analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds],
+        no_hold=no_hold,
+        until_idle=until_idle,
+        state_file=state_file,
+        text=sys.stdout.isatty() if output is None else output == "text",
+        settings=settings,
+        router=router,
+        incidents=patience(settings, config, router.labels, no_hold=no_hold),
+    )
+    # Nobody reads on, as in `kubewhy run | head -1`.
+    return 1 if asyncio.run(told.to_stdout()) else 0
 
-    async def follow(sink: Sink) -> None:
-        if recording:
-            await replay(recording, analyzers, sink, namespaces, no_hold=no_hold, incidents=incidents)
-            return
-        async with await connect(str(kubeconfig) if kubeconfig else None, context) as cluster:
-            identity = settings.cluster.id or await cluster.identify()  # what cannot be reached is not being watched
-            if text:
-                click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
-            with closing(SqliteState(state_file)) if state_file else nullcontext() as state:
-                # Each start counts as another collector: what an earlier one has said is older, whatever its number.
-                term = state.count_up("term") if state else 1
-                collector = LiveCollector(
-                    cluster,
-                    analyzers,
-                    namespaces,
-                    term=term,
-                    all_namespaces=all_namespaces,
-                    cluster_id=identity,
-                )
-                await watch(
-                    collector,
-                    analyzers,
-                    sink,
-                    cluster.now,
-                    until_idle=until_idle,
-                    no_hold=no_hold,
-                    state=state,
-                    incidents=incidents,
-                    router=router,
-                    silences=of_settings(settings),
-                )
 
-    def routed(stdout: Sink) -> Sink:
-        return Routed(router, {each.called: stdout for each in settings.sinks})
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """What is to be told, and where it comes from."""
 
-    async def main() -> bool:
+    kubeconfig: str | None
+    context: str | None
+    namespaces: tuple[str, ...]
+    all_namespaces: bool
+    recording: Path | None
+    analyzers: Sequence[Analyzer[Any]]
+    no_hold: bool
+    until_idle: float | None
+    state_file: Path | None
+    text: bool
+    settings: Settings
+    router: Router
+    incidents: Incidents
+
+    async def to_stdout(self) -> bool:
+        """Until it ends or is stopped. True when nobody reads on."""
         closed = asyncio.Event()
-        if text and not recording and sys.stdout.isatty():
-            async with Board(Console(), incidents.views) as board:
-                await until_stopped(follow(routed(board)), closed)
+        if self.text and not self.recording and sys.stdout.isatty():
+            async with Board(Console(), self.incidents.views) as board:
+                await until_stopped(self._to(board), closed)
             return False
         out = FileIO(sys.stdout.fileno(), "w", closefd=False)
-        sink = StdoutSink(out, closed.set, renderer(Console()) if text else render)
-        await until_stopped(follow(routed(sink)), closed)
+        await until_stopped(self._to(StdoutSink(out, closed.set, renderer(Console()) if self.text else render)), closed)
         return closed.is_set()
 
-    # Nobody reads on, as in `kubewhy run | head -1`.
-    return 1 if asyncio.run(main()) else 0
+    async def _to(self, stdout: Sink) -> None:
+        sink = Routed(self.router, {each.called: stdout for each in self.settings.sinks})
+        if self.recording:
+            await replay(
+                self.recording,
+                self.analyzers,
+                sink,
+                self.namespaces,
+                no_hold=self.no_hold,
+                incidents=self.incidents,
+            )
+            return
+        async with await connect(self.kubeconfig, self.context) as cluster:
+            # What cannot be reached is not being watched.
+            identity = self.settings.cluster.id or await cluster.identify()
+            if self.text:
+                click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
+            with closing(SqliteState(self.state_file)) if self.state_file else nullcontext() as state:
+                await self._watch(cluster, identity, sink, state)
+
+    async def _watch(self, cluster: Cluster, identity: str, sink: Sink, state: SqliteState | None) -> None:
+        collector = LiveCollector(
+            cluster,
+            self.analyzers,
+            self.namespaces,
+            # Each start counts as another collector: what an earlier one has said is older, whatever its number.
+            term=state.count_up("term") if state else 1,
+            all_namespaces=self.all_namespaces,
+            cluster_id=identity,
+        )
+        await watch(
+            collector,
+            self.analyzers,
+            sink,
+            cluster.now,
+            until_idle=self.until_idle,
+            no_hold=self.no_hold,
+            state=state,
+            incidents=self.incidents,
+            router=self.router,
+            silences=of_settings(self.settings),
+        )
 
 
 def patience(settings: Settings, config: Path | None, labels: Iterable[str], *, no_hold: bool) -> Incidents:
