@@ -17,9 +17,9 @@ from collectors.store import Store, kinds_read
 from explainer.incidents import Incidents
 from kubewhy.contracts import Analyzer, Collector, Sink, State
 from kubewhy.errors import ConfigError
-from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, Tick, Version
+from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, SilenceChange, Tick, Version
 
-Record = Evidence | Inventory | Heartbeat | Tick
+Record = Evidence | Inventory | Heartbeat | SilenceChange | Tick
 TICK = timedelta(seconds=1)
 INCIDENTS = "incidents\x1f"  # begins the keys of their rows
 _WAITING = 1000  # records between the collector and the rest; more, and the collector waits
@@ -37,7 +37,7 @@ class Pipeline:
 
     def feed(self, record: Record, now: datetime) -> list[Finding]:
         """What this record leads to."""
-        reports: Iterable[Report | Inventory | Heartbeat | Tick]
+        reports: Iterable[Report | Inventory | Heartbeat | SilenceChange | Tick]
         if isinstance(record, Evidence):
             reports = (_at_once(each) if self._no_hold else each for each in self._analyzers.feed(record, now))
         else:
