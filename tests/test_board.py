@@ -48,6 +48,13 @@ def test_the_worst_comes_first_and_what_is_over_last() -> None:
     golden("board.txt", drawn(list(shop().stage.views(resolved=True))))
 
 
+def test_what_is_silenced_comes_after_what_is_not() -> None:
+    clock = shop()
+    clock.say("Pod shop/hushed", broken(), ignore="*")
+    *_, last = drawn(list(clock.stage.views())).splitlines()
+    assert last.split()[:2] == ["CRITICAL", "silenced"]
+
+
 def test_a_table_is_no_longer_than_it_may_be() -> None:
     clock = Clock()
     for n in range(9):

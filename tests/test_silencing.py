@@ -2,19 +2,37 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import Raw
 
 from explainer.incidents import Incidents
 from explainer.matchers import parse
 from kubewhy.cli.main import cli, main
+from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
-from kubewhy.records import Ref, Silence, SilenceChange, encode
-from kubewhy.runtime.embedded import INCIDENTS
+from kubewhy.kube.core import Pod
+from kubewhy.records import (
+    Attached,
+    Evidence,
+    Failure,
+    Ref,
+    Related,
+    Severity,
+    Silence,
+    SilenceChange,
+    Tick,
+    Version,
+    encode,
+)
+from kubewhy.runtime.embedded import INCIDENTS, Pipeline, restore
+from kubewhy.runtime.routing import ROUTED, Router
 from kubewhy.runtime.silencing import (
     KEPT,
     SILENCE,
@@ -273,3 +291,76 @@ def test_hostile_words_do_not_steer_the_terminal(file: Path) -> None:
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert Ref("Pod", "web", "shop").name in shown
+
+
+def find(pod: Pod, related: Related) -> Iterator[Failure]:
+    if pod.status.phase == "Failed":
+        yield Failure(rule="pod-failed", severity=Severity.CRITICAL, message="it failed", title="It failed")
+
+
+class Running:
+    """What runs on a state: it looks for silences each second, and writes what it has to remember."""
+
+    def __init__(self, state: MemoryState, told: Settings) -> None:
+        self.state, self.settings = state, told
+        self.router = Router(told)
+        incidents = Incidents(labels=self.router.labels)
+        restore(incidents, state)
+        self.router.restore(state)
+        self.seen = already_seen(incidents.silences())
+        self.pipeline = Pipeline([Analyzer(Pod, (), find)], incidents=incidents)
+
+    def feed(self, *records: Evidence | SilenceChange | Tick) -> list[str]:
+        """What each sink is told."""
+        findings = [finding for record in records for finding in self.pipeline.feed(record, NOW)]
+        told = [f"{name}: {each.transition}" for each in findings for name in self.router.sinks(each)]
+        self.state.write(self.pipeline.rows() | self.router.rows())
+        return told
+
+    def second(self) -> list[str]:
+        return self.feed(*silence_changes(self.state, self.seen, of_settings(self.settings)), Tick())
+
+
+def evidence(phase: str, seq: int) -> Evidence:
+    meta = {"name": "web", "namespace": "shop", "labels": {"app": "web"}}
+    namespace = Raw(msgspec.json.encode({"metadata": {"name": "shop", "labels": {"team": "a"}}}))
+    return Evidence(
+        cluster="c",
+        version=Version(1, seq),
+        ref=Ref("Pod", "web", "shop"),
+        observed_at=NOW,
+        object=Raw(msgspec.json.encode({"metadata": meta, "status": {"phase": phase}})),
+        related=(Attached(view="Namespace", objects=(namespace,), count=1),),
+    )
+
+
+def test_the_whole_way_from_the_labels_of_a_namespace_to_the_sinks(state: MemoryState) -> None:
+    told = Settings.model_validate(
+        {
+            "sinks": [{"type": "stdout", "name": name, "silenced": name == "archive"} for name in ("team", "archive")],
+            "routes": [{"matchers": ["namespace-label:team=a", "label:app=web"], "sinks": ["team"]}],
+        }
+    )
+    running = Running(state, told)
+    assert running.feed(evidence("Failed", 1)) == ["team: opened", "archive: opened"]
+    silence = add(state, parse("namespace-label:team=a"), NOW, NOW + HOUR)
+    assert running.second() == ["team: resolved", "archive: resolved", "archive: opened"]
+    assert running.second() == []
+    running = Running(state, told)
+    assert running.second() == []
+    assert running.feed(evidence("Failed", 2)) == []
+    expire(state, silence.id, NOW)
+    running = Running(state, told)
+    assert running.second() == ["archive: resolved", "team: opened", "archive: opened"]
+    assert running.feed(evidence("Running", 3)) == ["team: resolved", "archive: resolved"]
+    assert not any(key.startswith((SILENCE, ROUTED)) for key in state.kept)
+
+
+def test_a_silence_that_leaves_the_settings_ends_at_the_next_start(state: MemoryState) -> None:
+    before = settings({"matchers": ["namespace=shop"]})
+    running = Running(state, before)
+    running.second()
+    assert running.feed(evidence("Failed", 1)) == []
+    running = Running(state, before)
+    assert running.second() == []
+    assert Running(state, settings()).second() == ["stdout: opened"]

@@ -19,9 +19,9 @@ _LEFT = 8
 
 
 def table(incidents: Iterable[IncidentView], now: datetime, most: int = 1000) -> RenderableType:
-    """The worst first, then those that opened last. Pure."""
+    """The worst first, then those that opened last; what is silenced or over comes after. Pure."""
     known = sorted(incidents, key=lambda each: each.opened_at, reverse=True)
-    known.sort(key=lambda each: (each.state != "open", -each.severity.rank))
+    known.sort(key=lambda each: (each.state != "open", each.silenced, -each.severity.rank))
     if not known:
         return Text("All is well, as far as can be seen.", style="green")
     shown = Table(box=None, pad_edge=False, header_style="dim", expand=False)
@@ -29,10 +29,10 @@ def table(incidents: Iterable[IncidentView], now: datetime, most: int = 1000) ->
         justify: Literal["left", "right"] = "right" if heading in ("SINCE", "OBJECTS") else "left"
         shown.add_column(heading, no_wrap=True, min_width=width, justify=justify)
     for each in known[:most]:
-        over = each.state != "open"
+        over = each.state != "open" or each.silenced
         shown.add_row(
             Text(each.severity.upper(), style="dim" if over else COLOUR[each.severity]),
-            Text(each.resolution or "open", style="dim" if over else ""),
+            Text(each.resolution or ("silenced" if each.silenced else "open"), style="dim" if over else ""),
             Text(age(each.opened_at, max(now, each.opened_at)), style="dim" if over else ""),
             Text(str(each.member_count), style="dim" if over else ""),
             Text(clean(each.title), style="dim" if over else "", overflow="ellipsis"),
