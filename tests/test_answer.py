@@ -11,8 +11,9 @@ from rich.console import Console
 
 from analyzers import ANALYZERS
 from collectors.store import Store
-from kubewhy.cli.answer import Answer, Asked, answer
+from kubewhy.cli.answer import Answer
 from kubewhy.cli.answered import show
+from kubewhy.cli.answering import Asked, answer
 from kubewhy.cli.report import Skipped
 from kubewhy.cli.text import Scope
 from kubewhy.contracts import Analyzer
