@@ -1,7 +1,7 @@
 """What is told of one object: its place in an incident, the way to the root, the evidence, and what changed before."""
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,12 +11,15 @@ from rich.console import Console
 
 from analyzers import ANALYZERS
 from collectors.store import Store
-from kubewhy.cli.answer import Answer, Asked, answer
+from kubewhy.cli.answer import Answer
 from kubewhy.cli.answered import show
+from kubewhy.cli.answering import Asked, answer
 from kubewhy.cli.report import Skipped
 from kubewhy.cli.text import Scope
+from kubewhy.contracts import Analyzer
 from kubewhy.kube import GROUPS, KINDS
-from kubewhy.records import Ref, decode_object
+from kubewhy.kube.core import Pod
+from kubewhy.records import Failure, Ref, Related, decode_object
 from kubewhy.runtime.oneshot import Look, judge
 from tests.golden import golden
 from tests.test_text import ATTACKS
@@ -96,7 +99,11 @@ def event(
     subject = {"kind": about["kind"], "name": about["metadata"]["name"], "uid": about["metadata"]["uid"]}
     times: dict[str, Any] = {"firstTimestamp": ago(first), "lastTimestamp": ago(last), "count": count}
     name = f"{subject['name']}.{reason}"
-    told: dict[str, Any] = {"type": "Warning", "reason": reason, "message": message}
+    told: dict[str, Any] = {
+        "type": "Normal" if reason == "Started" else "Warning",
+        "reason": reason,
+        "message": message,
+    }
     return made("Event", name, last, None, involvedObject={**subject, "namespace": "shop"}, **told, **times)
 
 
@@ -213,6 +220,16 @@ def test_commands_are_about_the_pod_that_was_asked_for() -> None:
         "kubectl get secret db-password -n shop",
         "kubectl describe pod web-2-h -n shop",
     ]
+
+
+def test_commands_are_about_it_also_where_another_pod_has_more_to_tell() -> None:
+    unplaced = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": ago(9)}
+    waiting = pod("web-2-b", 9, NEW, phase="Pending", conditions=[unplaced])
+    del waiting["spec"]["nodeName"]
+    (incident,) = ask(
+        "Pod/web-2-b", [NODE, WEB, NEW, waiting, pod("web-2-a", 30, NEW, CRASHED, **unready(3))]
+    ).incidents
+    assert incident.next == ["kubectl describe deployment web -n shop", "kubectl describe pod web-2-b -n shop"]
 
 
 def test_what_is_well_is_told_in_one_line() -> None:
@@ -340,6 +357,17 @@ def test_a_crash_loop_began_when_events_first_told_of_it() -> None:
     assert what(ask("Pod/web-9", [NODE, web, *sets, crashing])) == []
     again = event(crashing, "Started", "Started container app", 49, 3, 8)
     assert len(what(ask("Pod/web-9", [NODE, web, *sets, crashing, again]))) == 1
+
+
+def test_what_its_rules_failed_on_is_not_called_well() -> None:
+    def fails(subject: Pod, related: Related) -> Iterator[Failure]:
+        raise ZeroDivisionError
+
+    broken = (Analyzer(reads=Pod, rules=(), find=fails),)
+    seen = look([FINE])
+    told = answer(Asked.of(seen, judge(seen, broken), SCOPE), Ref("Pod", "fine", "shop"), broken)
+    assert (told.place, told.incidents) == ("unknown", [])
+    assert "could not be judged, which is a bug in kubewhy" in printed(told)
 
 
 def test_what_cannot_be_read_is_named_and_is_not_missing() -> None:

@@ -51,6 +51,15 @@ def test_a_replica_that_does_not_know_the_cause_leads_through_one_that_does() ->
     ]
 
 
+def test_what_both_fails_of_something_and_echoes_it_blames_it() -> None:
+    failures = [
+        held("Pod shop/a", "not-ready", cause="Secret shop/s", symptom=True),
+        held("Pod shop/a", "config", cause="Secret shop/s"),
+    ]
+    assert way(failures, "Pod shop/a") == ["Pod shop/a", "blames Secret shop/s"]
+    assert way(failures[:1], "Pod shop/a") == ["Pod shop/a", "echoes Secret shop/s"]
+
+
 def test_a_root_needs_no_steps() -> None:
     assert way(SHOP, "Secret shop/password") == ["Secret shop/password"]
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -15,7 +16,7 @@ from kubewhy.cli.why import BLAMED, object_named
 from kubewhy.kube import KINDS
 from kubewhy.kube.core import Node, PersistentVolumeClaim, Pod
 from tests.api_server import ApiServer, api_server
-from tests.test_run import EXAMPLE, ROOT, Ended, kubewhy, lose
+from tests.test_run import EXAMPLE, ROOT, Ended, kubewhy, lose, start
 from tests.test_settling import roll_out, stamp
 
 SCHEMA = json.loads((ROOT / "docs" / "reference" / "schemas" / "answer.json").read_text())
@@ -187,12 +188,12 @@ async def test_an_incident_that_reaches_into_other_namespaces_is_told_whole(tmp_
         assert [each["object"]["namespace"] for each in incident["others"]] == ["bank"]
         assert document["skipped"] == []
 
-        for kind in KINDS:
-            if kind.resource.namespaced:
-                server.refused[kind.resource.plural] = 403
-        told = await kubewhy("why", "po/app", "--kubeconfig", config)
-        assert "Pod shop/app is a symptom of Node n1" in told.out
-        assert "Not looked at\n  other namespaces: " in told.out
+        for kinds in ([Pod], [kind for kind in KINDS if kind.resource.namespaced]):
+            server.refused = dict.fromkeys((kind.resource.plural for kind in kinds), 403)
+            told = await kubewhy("why", "po/app", "--kubeconfig", config)
+            assert "Pod shop/app is a symptom of Node n1" in told.out
+            assert "Not looked at\n  other namespaces: " in told.out
+            assert "bank" not in told.out
 
 
 async def test_a_kind_that_may_not_be_read_is_no_missing_object(tmp_path: Path) -> None:
@@ -273,6 +274,16 @@ async def test_what_fires_is_told_as_analyze_tells_it(tmp_path: Path) -> None:
             }
 
 
+async def test_what_is_in_no_namespace_does_not_end_the_waiting_for_one(tmp_path: Path) -> None:
+    async with api_server() as server:
+        await roll_out(server)
+        await node(server, "Unknown")
+        assert (await wait(server, tmp_path, "--wait", "1m")).status == 1
+        told = await wait(server, tmp_path, "--wait", "1m", "-n", "shop", "--fail-on", "info")
+        assert (told.status, told.err) == (0, "settled after less than 1s\n")
+        assert "Node n1" in told.out  # as analyze tells it
+
+
 async def test_what_does_not_settle_in_time_is_no_success(tmp_path: Path) -> None:
     async with api_server() as server:
         await roll_out(server, updated=0)
@@ -331,6 +342,18 @@ async def test_progress_is_shown_on_a_terminal_and_is_gone_at_the_end(tmp_path: 
             assert await process.wait() == 0
         os.close(ours)
     assert b"\x1b[Ksettled after" in shown
+
+
+async def test_an_interrupt_ends_the_waiting_quietly(tmp_path: Path) -> None:
+    async with api_server() as server:
+        await roll_out(server, updated=0)
+        process = await start("analyze", "--wait", "1h", "--kubeconfig", server.kubeconfig(tmp_path))
+        async with asyncio.timeout(60):
+            while server.watching < len(KINDS):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, b"", b"")
 
 
 async def test_claims_are_waited_for_within_their_hold(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from collectors.credentials import connect
 from collectors.requests import Cluster
 from collectors.store import kinds_read
 from kubewhy.cli import answered
-from kubewhy.cli.answer import Asked, answer
+from kubewhy.cli.answering import Asked, answer
 from kubewhy.cli.options import (
     check_namespaces,
     cluster_options,

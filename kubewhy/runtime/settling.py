@@ -174,12 +174,11 @@ async def settle(
         await _listed(watching, cluster, seconds)
         while ending is None:
             for key in touched:
-                found = store.typed(key)
                 evidence = gather(store, key, cluster=cluster_id, version=Version(0, 0), server=server)
-                if found is not None and selector is not None and not selector.matches(found.metadata.labels):
-                    settling.drop(evidence.ref)
-                else:
+                if _is_chosen(store, key, selector):
                     settling.take(evidence)
+                else:
+                    settling.drop(evidence.ref)
             touched.clear()
             now, left = cluster.now(), began + seconds - loop.time()
             ending, awaited = settling.ending(now), settling.awaited(now)
@@ -190,11 +189,14 @@ async def settle(
                 await watching.wait(min(left, _LOOK_AGAIN))
     finally:
         await watching.close()
-    skipped = store.refusals()
-    found_there = Analysis(
-        cluster_id, cluster.name, now, settling.objects, settling.reports, skipped, watching.namespaces
-    )
-    return Waited(ending, loop.time() - began, settling.fired(now), awaited, found_there)
+    found = (settling.objects, settling.reports, store.refusals(), watching.namespaces)
+    analysis = Analysis(cluster_id, cluster.name, now, *found)
+    return Waited(ending, loop.time() - began, settling.fired(now), awaited, analysis)
+
+
+def _is_chosen(store: Store, key: Key, selector: LabelSelector | None) -> bool:
+    found = store.typed(key)
+    return found is None or selector is None or selector.matches(found.metadata.labels)
 
 
 async def _listed(watching: Watching, cluster: Cluster, seconds: float) -> None:
