@@ -152,25 +152,25 @@ class Failing:
     def inventory(self, inventory: Inventory, now: datetime) -> None:
         """Whatever fails, or is named by what fails, is in range, older, and not listed, has been deleted."""
         listed = set(inventory.hashes)
-        for ref in sorted(self.neighbours.every_name(), key=ref_order):
+        gone = [ref for ref in self.neighbours.every_name() if self._is_missing(ref, inventory, listed)]
+        for ref in sorted(gone, key=ref_order):
             known = self._objects.get(ref)
-            hash_ = known.hash if known else key_hash(ref.namespace, ref.name)
-            if (
-                (ref.kind, ref.group) == (inventory.kind, inventory.group)
-                and (not inventory.namespaces or ref.namespace in inventory.namespaces)
-                and inventory.low <= hash_ < inventory.high
-                and (known is None or known.report.version < inventory.version)
-                and hash_ not in listed
-            ):
-                gone = Report(
-                    cluster=self._cluster,
-                    version=inventory.version,
-                    ref=ref,
-                    root=known.report.root if known else ref,
-                    observed_at=now,
-                    gone=True,
-                )
-                self.report(gone, now)
+            root = known.report.root if known else ref
+            report = Report(
+                cluster=self._cluster, version=inventory.version, ref=ref, root=root, observed_at=now, gone=True
+            )
+            self.report(report, now)
+
+    def _is_missing(self, ref: Ref, inventory: Inventory, listed: set[int]) -> bool:
+        known = self._objects.get(ref)
+        hash_ = known.hash if known else key_hash(ref.namespace, ref.name)
+        return (
+            (ref.kind, ref.group) == (inventory.kind, inventory.group)
+            and (not inventory.namespaces or ref.namespace in inventory.namespaces)
+            and inventory.low <= hash_ < inventory.high
+            and (known is None or known.report.version < inventory.version)
+            and hash_ not in listed
+        )
 
     def advance(self, now: datetime) -> None:
         """Lets count what has outlasted its hold, and ends what has faded or was kept for long enough."""
