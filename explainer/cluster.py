@@ -1,7 +1,7 @@
 """One cluster's incidents: what is kept of them, which failures make one, and which group an incident goes on as."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 
@@ -79,6 +79,15 @@ class Cluster:
             return self.failing.is_silenced(report.ref, failure)
 
         return [group for refs in connected for group in correlate(self.name, self.failing.held(refs), silenced)]
+
+    def reword(self) -> None:
+        """Takes what is told of failures from where they were last seen."""
+        for ref, before, now in self.failing.reworded:
+            for key in self.of.get(ref, ()):
+                incident = self.open[key]
+                members = ((each, now if failure is before else failure) for each, failure in incident.group.members)
+                incident.group = replace(incident.group, members=tuple(members))
+        self.failing.reworded.clear()
 
     def head(self, key: str) -> Head | None:
         """Of an incident that is open, or was of late."""

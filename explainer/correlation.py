@@ -11,6 +11,7 @@ from typing import TypeVar
 from kubewhy.records import Failure, Ref, Report, Severity
 
 Held = tuple[Report, Failure]
+Member = tuple[Ref, Failure]
 Node = TypeVar("Node", bound=Hashable)
 
 # Clocks are read to the second, and differ: what lies so little ahead is now.
@@ -112,7 +113,7 @@ def correlate(
     for index, start in enumerate(starts):
         found.setdefault((targets[start], silenced(*held[index])), []).append(index)
     groups = [
-        _group(cluster, root, [held[index] for index in indexes], sorted({prints[index] for index in indexes}), quiet)
+        _group(cluster, root, [held[index] for index in indexes], {prints[index] for index in indexes}, quiet)
         for (root, quiet), indexes in found.items()
     ]
     return sorted(
@@ -194,31 +195,43 @@ def _commonest(told: Counter[Ref]) -> Ref:
     return min(told, key=lambda ref: (-told[ref], ref_order(ref)))
 
 
-def _group(cluster: str, root: Ref, held: list[Held], prints: list[str], silenced: bool) -> Group:
-    ordered = sorted(held, key=_importance(root))
+def _group(cluster: str, root: Ref, held: Iterable[Held], prints: Iterable[str], silenced: bool) -> Group:
+    names = tuple(sorted(prints))
+    return _made(
+        incident_id(cluster, names[0]), root, [(report.ref, failure) for report, failure in held], names, silenced
+    )
+
+
+def renewed(group: Group) -> Group:
+    """The same, where the words or times of its failures have changed."""
+    return _made(group.id, group.root, group.members, group.fingerprints, group.silenced)
+
+
+def _made(key: str, root: Ref, members: Iterable[Member], prints: tuple[str, ...], silenced: bool) -> Group:
+    ordered = sorted(members, key=_importance(root))
     _, lead = min(ordered, key=lambda each: _telling(root, *each))
     known = [failure.since for _, failure in ordered if failure.since]
     return Group(
-        id=incident_id(cluster, prints[0]),
+        id=key,
         root=root,
         severity=max((failure.severity for _, failure in ordered), key=lambda severity: severity.rank),
         title=f"{lead.title or lead.rule}: {root}",
         since=min(known, default=None),
-        members=tuple((report.ref, failure) for report, failure in ordered),
-        fingerprints=tuple(prints),
+        members=tuple(ordered),
+        fingerprints=prints,
         silenced=silenced,
     )
 
 
-def _importance(root: Ref) -> Callable[[Held], tuple[object, ...]]:
-    def key(held: Held) -> tuple[object, ...]:
-        report, failure = held
+def _importance(root: Ref) -> Callable[[Member], tuple[object, ...]]:
+    def key(member: Member) -> tuple[object, ...]:
+        ref, failure = member
         return (
-            report.ref != root,
+            ref != root,
             -failure.severity.rank,
             failure.symptom,
             failure.since or _LAST,
-            ref_order(report.ref),
+            ref_order(ref),
             failure.rule,
             failure.container,
             failure.reason,
@@ -229,7 +242,7 @@ def _importance(root: Ref) -> Callable[[Held], tuple[object, ...]]:
     return key
 
 
-def _telling(root: Ref, report: Report, failure: Failure) -> tuple[bool, bool, int]:
+def _telling(root: Ref, ref: Ref, failure: Failure) -> tuple[bool, bool, int]:
     """Which failure names the group: one that is no symptom, near the root, and bad. Ties fall to the order given."""
-    near = root in (report.ref, failure.cause)
+    near = root in (ref, failure.cause)
     return (failure.symptom, not near, -failure.severity.rank)

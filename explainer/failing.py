@@ -13,7 +13,7 @@ from sys import intern
 
 import msgspec
 
-from explainer.correlation import Held, ahead, fingerprint, later
+from explainer.correlation import Held, ahead, fingerprint, later, ref_order
 from explainer.flapping import Flapping
 from explainer.matchers import Matchers, fit
 from explainer.neighbours import Neighbours
@@ -73,13 +73,13 @@ class Failing:
         self._term = -1
         self._objects: dict[Ref, _Object] = {}
         self._due: list[tuple[datetime, int, Ref]] = []
-        self._scheduled = 0
         self._nothing_ends_before: datetime | None = None
         self._namespaces: dict[str | None, dict[str, str]] = {}  # the labels of each, as last told
         self.flapping = Flapping(keep)
         self.neighbours = Neighbours()
         # Objects whose failures began to count, changed or ended, and what they name or named.
         self.touched: dict[Ref, frozenset[Ref]] = {}
+        self.reworded: list[tuple[Ref, Failure, Failure]] = []  # the same, in other words or of another time
         self.changed: set[Ref] = set()  # objects whose row is to be written
 
     def current(self, version: Version) -> bool:
@@ -103,10 +103,13 @@ class Failing:
 
     def silence(self, turned: Sequence[Matchers], now: datetime) -> None:
         """Finds out anew what of that nobody wants to hear of."""
-        for known in list(self._objects.values()):
-            every = (labels_of(self._cluster, known.report, failure) for failure in known.open)
-            if any(fit(matchers, labels) for labels in every for matchers in turned):
-                self._count(known, now)
+        found = [known for known in self._objects.values() if self._fit(known, turned)]
+        for known in sorted(found, key=lambda each: ref_order(each.report.ref)):
+            self._count(known, now)
+
+    def _fit(self, known: _Object, turned: Sequence[Matchers]) -> bool:
+        every = (labels_of(self._cluster, known.report, failure) for failure in known.open)
+        return any(fit(matchers, labels) for labels in every for matchers in turned)
 
     def told_of(self, ref: Ref) -> Report | None:
         """What was last reported of an object, without its failures."""
@@ -149,25 +152,25 @@ class Failing:
     def inventory(self, inventory: Inventory, now: datetime) -> None:
         """Whatever fails, or is named by what fails, is in range, older, and not listed, has been deleted."""
         listed = set(inventory.hashes)
-        for ref in list(self.neighbours.every_name()):
+        gone = [ref for ref in self.neighbours.every_name() if self._is_missing(ref, inventory, listed)]
+        for ref in sorted(gone, key=ref_order):
             known = self._objects.get(ref)
-            hash_ = known.hash if known else key_hash(ref.namespace, ref.name)
-            if (
-                (ref.kind, ref.group) == (inventory.kind, inventory.group)
-                and (not inventory.namespaces or ref.namespace in inventory.namespaces)
-                and inventory.low <= hash_ < inventory.high
-                and (known is None or known.report.version < inventory.version)
-                and hash_ not in listed
-            ):
-                gone = Report(
-                    cluster=self._cluster,
-                    version=inventory.version,
-                    ref=ref,
-                    root=known.report.root if known else ref,
-                    observed_at=now,
-                    gone=True,
-                )
-                self.report(gone, now)
+            root = known.report.root if known else ref
+            report = Report(
+                cluster=self._cluster, version=inventory.version, ref=ref, root=root, observed_at=now, gone=True
+            )
+            self.report(report, now)
+
+    def _is_missing(self, ref: Ref, inventory: Inventory, listed: set[int]) -> bool:
+        known = self._objects.get(ref)
+        hash_ = known.hash if known else key_hash(ref.namespace, ref.name)
+        return (
+            (ref.kind, ref.group) == (inventory.kind, inventory.group)
+            and (not inventory.namespaces or ref.namespace in inventory.namespaces)
+            and inventory.low <= hash_ < inventory.high
+            and (known is None or known.report.version < inventory.version)
+            and hash_ not in listed
+        )
 
     def advance(self, now: datetime) -> None:
         """Lets count what has outlasted its hold, and ends what has faded or was kept for long enough."""
@@ -338,13 +341,15 @@ class Failing:
     def _count(self, known: _Object, now: datetime) -> None:
         counting = [each for each in known.timed.values() if each.counts]
         turned = self._silence(known, counting, now)
-        changed = turned or [_nature(each) for each in known.open] != [_nature(each.failure) for each in counting]
-        known.open = tuple(each.failure for each in counting)
-        if changed:
-            ref = known.report.ref
+        before, known.open = known.open, tuple(each.failure for each in counting)
+        ref = known.report.ref
+        if turned or [_nature(each) for each in before] != [_nature(each) for each in known.open]:
             names = self.touched.get(ref, frozenset()) | self.neighbours.names(ref)
             self.neighbours.set(known.report, known.open)
             self.touched[ref] = names | self.neighbours.names(ref)
+        else:
+            pairs = zip(before, known.open, strict=True)
+            self.reworded += [(ref, old, new) for old, new in pairs if old is not new]
 
     def _silence(self, known: _Object, counting: Iterable[Timed], now: datetime) -> bool:
         """Whether that changes for any. What is over stays as it is: nobody hears of it when a silence ends."""
@@ -363,8 +368,8 @@ class Failing:
         due = min((when for each in known.timed.values() if (when := self._next(each))), default=known.forget)
         if due and (known.due is None or due < known.due):
             known.due = due
-            self._scheduled += 1
-            heappush(self._due, (due, self._scheduled, known.report.ref))
+            # What is due in one moment must keep its order across restarts: that gives incidents their ids.
+            heappush(self._due, (due, known.hash, known.report.ref))
 
     def _next(self, each: Timed) -> datetime | None:
         """When it next changes by itself."""

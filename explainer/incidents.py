@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from explainer.cluster import PRINTS, Cluster, Head, Incident, matched, shape
-from explainer.correlation import Group, correlate, incident_id, ref_order
+from explainer.correlation import Group, correlate, incident_id, ref_order, renewed
 from explainer.failing import Failing
 from explainer.matchers import Matchers
 from explainer.remembering import ClusterRow, by_cluster, changed_rows, encoded, key_of, restore
@@ -102,7 +102,7 @@ class Incidents:
         """What has changed and was not told yet, to spare people: for when nothing comes after."""
         for cluster in self._clusters.values():
             yield from _regroup(cluster, now, at_once=True)
-            for key in list(cluster.late):
+            for key in _by_age(cluster, cluster.late):
                 yield _tell(cluster, cluster.open[key], now)
 
     def silences(self) -> list[Silence]:
@@ -226,6 +226,7 @@ def _heard(cluster: Cluster, now: datetime) -> Finding:
 def _regroup(cluster: Cluster, now: datetime, *, at_once: bool = False) -> Iterator[Finding]:
     """Groups anew whatever hangs together with what has changed."""
     failing = cluster.failing
+    cluster.reword()
     waiting, failing.touched = failing.touched, {}
     if cluster.postponed_until and (at_once or now >= cluster.postponed_until):
         later, cluster.postponed, cluster.postponed_until = cluster.postponed, {}, None
@@ -315,8 +316,12 @@ def _pause(incident: Incident) -> timedelta:
     return QUIET * 2.0 ** min(head.revision - 1, _SLOWEST)
 
 
+def _by_age(cluster: Cluster, keys: Iterable[str]) -> list[str]:
+    return sorted(keys, key=lambda key: cluster.open[key].head.number)
+
+
 def _told_late(cluster: Cluster, now: datetime) -> Iterator[Finding]:
-    for key in list(cluster.late):
+    for key in _by_age(cluster, cluster.late):
         yield from _told_if_due(cluster, cluster.open[key], now)
 
 
@@ -330,7 +335,7 @@ def _told_if_due(cluster: Cluster, incident: Incident, now: datetime) -> Iterato
 
 def _tell(cluster: Cluster, incident: Incident, now: datetime) -> Finding:
     cluster.late.pop(incident.head.id, None)
-    head, group = incident.head, incident.group
+    head, group = incident.head, renewed(incident.group)
     head.told, head.title, head.changed_at = shape(group), group.title, None
     return _retold(cluster, incident, "updated", now)
 
@@ -344,7 +349,7 @@ def _repeated(cluster: Cluster, now: datetime, repeat: timedelta) -> Iterator[Fi
 
 
 def _retold(cluster: Cluster, incident: Incident, transition: str, now: datetime) -> Finding:
-    head = incident.head
+    head, incident.group = incident.head, renewed(incident.group)
     head.revision += 1
     head.told_at = now
     cluster.changed.add(head.id)
@@ -353,7 +358,8 @@ def _retold(cluster: Cluster, incident: Incident, transition: str, now: datetime
 
 
 def _resolve(cluster: Cluster, incident: Incident, live: set[tuple[bool, str]], now: datetime) -> Finding:
-    head, group = incident.head, incident.group
+    head, group = incident.head, renewed(incident.group)
+    incident.group = group
     del cluster.open[head.id]
     cluster.late.pop(head.id, None)
     cluster.part(head.id, group)

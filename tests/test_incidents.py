@@ -62,7 +62,7 @@ class Clock:
         """Goes on in another process, with what was kept."""
         self.keep()
         self.stage = Incidents(**self.options)
-        self.stage.restore(self.rows.items())
+        self.stage.restore(sorted(self.rows.items()))
 
     def keep(self) -> int:
         """Writes what is to be kept, as the runtime does. Returns how many rows there were."""

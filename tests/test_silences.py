@@ -238,11 +238,12 @@ MATCHERS = ["name=a", "name=~a|b", "kind=Pod", "severity=critical", "label:app=w
 STEPS = st.lists(
     st.one_of(
         st.tuples(
-            st.sampled_from("abc"),
+            st.sampled_from("abcdef"),
             st.sampled_from(["fail", "config", "heal", "gone", "raise"]),
             st.integers(0, 9),
             st.sampled_from([None, Ref("Node", "n"), Ref("Pod", "a", "shop")]),
             st.sampled_from([{}, {"labels": {"app": "web"}}, {"ignore": "fail"}, {"namespace_ignore": "*"}]),
+            st.tuples(st.sampled_from([0.0, 3.0]), st.sampled_from(["once", "twice", "more"])),
         ),
         st.tuples(st.sampled_from(["s1", "s2"]), st.sampled_from(["expire", *MATCHERS]), st.integers(0, 15)),
     ),
@@ -270,9 +271,10 @@ def take(clock: Muted, step: Any) -> None:
         else:
             clock.silence(matcher, key=key, lasts=timedelta(seconds=seconds + 1))
         return
-    name, does, _, cause, more = step
-    failing = (broken(does, cause=cause),) if does in ("fail", "config") else ()
-    clock.say(f"Pod shop/{name}", *failing, gone=does == "gone", broken=("Pod",) if does == "raise" else (), **more)
+    name, does, _, cause, more, (hold, message) = step
+    failing = (broken(does, cause=cause, hold=hold, message=message),) if does in ("fail", "config") else ()
+    told: dict[str, Any] = {"root": "Deployment shop/web" if name in "cd" else None, **more}
+    clock.say(f"Pod shop/{name}", *failing, gone=does == "gone", broken=("Pod",) if does == "raise" else (), **told)
 
 
 @given(STEPS, st.sampled_from([0, 7, 120]))
@@ -319,7 +321,7 @@ def _failing(steps: list[Any]) -> Iterator[tuple[str, str]]:
     for step in steps:
         if len(step) == 3:
             continue
-        name, does, _, _, more = step
+        name, does, _, _, more, _ = step
         rules, before = now.get(name, (set(), {}))
         if does in ("fail", "config"):
             now[name] = ({does}, more)
