@@ -173,6 +173,16 @@ async def test_it_ends_when_nothing_was_collected_or_found_for_so_long() -> None
 
 
 @hurried
+async def test_it_ends_though_everything_is_stated_again_now_and_then() -> None:
+    again: list[Record | float] = [evidence("a", "Running", 1)]
+    for number in range(2, 100):
+        again += (2.0, evidence("a", "Running", number))
+    begun = asyncio.get_running_loop().time()
+    await watch(Scripted(*again), ANALYZERS, Kept(), clock(), until_idle=15)
+    assert 15 <= asyncio.get_running_loop().time() - begun < 20
+
+
+@hurried
 async def test_what_was_held_back_to_spare_people_is_told_when_it_ends() -> None:
     sink = Kept()
     owner = Ref("ReplicaSet", "web", "shop", "apps")

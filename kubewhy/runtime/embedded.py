@@ -17,7 +17,7 @@ from collectors.store import Store, kinds_read
 from explainer.incidents import Incidents
 from kubewhy.contracts import Analyzer, Collector, Sink, State
 from kubewhy.errors import ConfigError
-from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, Silence, SilenceChange, Tick, Version
+from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Ref, Report, Silence, SilenceChange, Tick, Version
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
 
@@ -83,7 +83,7 @@ async def watch(
     router: Router | None = None,
     silences: Sequence[Silence] = (),
 ) -> None:
-    """Runs until cancelled; or, with `until_idle`, until nothing has been collected or found for so many seconds.
+    """Runs until cancelled; or, with `until_idle`, until nothing new has been collected or found for so many seconds.
 
     Findings arrive before what is remembered of them is written: a crash in between repeats some, and loses none.
     """
@@ -104,17 +104,29 @@ async def watch(
 
     async with aclosing(_with_ticks(collector)) as records:
         last: float | None = None  # until the collector speaks, it is not idle but still listing
+        heard: dict[Ref, int] = {}
         async for record in records:
             findings = pipeline.feed(record, clock())
             if isinstance(record, Tick):
                 for change in silence_changes(state, seen, silences):
                     findings += pipeline.feed(change, clock())
             await tell(findings)
-            if findings or isinstance(record, Evidence) or (last is None and not isinstance(record, Tick)):
+            if until_idle is None:
+                continue
+            if findings or _is_news(record, heard) or (last is None and not isinstance(record, Tick)):
                 last = loop.time()
-            if until_idle is not None and last is not None and loop.time() - last >= until_idle:
+            if last is not None and loop.time() - last >= until_idle:
                 break
         await tell(pipeline.flush(clock()))
+
+
+def _is_news(record: Record, heard: dict[Ref, int]) -> bool:
+    """Whether it says something else of its object than was heard before: everything is stated again now and then."""
+    if not isinstance(record, Evidence):
+        return False
+    told = content_hash(record)
+    before, heard[record.ref] = heard.get(record.ref), told
+    return before != told
 
 
 async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
