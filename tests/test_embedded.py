@@ -30,6 +30,7 @@ from kubewhy.records import (
     Ref,
     Related,
     Severity,
+    Silence,
     Tick,
     Version,
     encode,
@@ -170,6 +171,27 @@ async def test_it_ends_when_nothing_was_collected_or_found_for_so_long() -> None
     # The evidence that came after 30 s is found to be broken 10 s later, and then there is silence.
     assert 55 <= asyncio.get_running_loop().time() - begun < 60
     assert collector.closed
+
+
+HUSHED = Silence(id="settings-1", matchers=("namespace=shop",), ends_at=after(100))
+
+
+@hurried
+async def test_what_the_settings_silence_is_told_to_nobody_from_the_start() -> None:
+    sink = Kept()
+    collector = Scripted(evidence("a", "Failed"), 150.0)
+    await watch(collector, ANALYZERS, sink, clock(), until_idle=120, no_hold=True, silences=[HUSHED])
+    assert [(each.transition, each.silenced) for each in sink.findings] == [
+        ("opened", True),
+        ("resolved", True),
+        ("opened", False),
+    ]
+
+
+async def test_what_the_settings_silence_is_told_to_nobody_of_a_recording(path: Path) -> None:
+    record(path, (5.5, "a", "Failed"), (120, "b", "Failed"), end=130)
+    told = [(each.transition, each.silenced) for each in await replayed(path, no_hold=True, silences=[HUSHED])]
+    assert told == [("opened", True), ("resolved", True), ("opened", False), ("opened", False)]
 
 
 @hurried

@@ -105,11 +105,13 @@ async def watch(
     async with aclosing(_with_ticks(collector)) as records:
         last: float | None = None  # until the collector speaks, it is not idle but still listing
         heard: dict[Ref, int] = {}
+        heeded = False
         async for record in records:
-            findings = pipeline.feed(record, clock())
-            if isinstance(record, Tick):
-                for change in silence_changes(state, seen, silences):
-                    findings += pipeline.feed(change, clock())
+            now = clock()
+            # Before the first record of all: what is silenced must not be told for a moment at each start.
+            changes = silence_changes(state, seen, silences) if isinstance(record, Tick) or not heeded else []
+            heeded = True
+            findings = [finding for each in (*changes, record) for finding in pipeline.feed(each, now)]
             await tell(findings)
             if until_idle is None:
                 continue
@@ -171,6 +173,7 @@ async def replay(
     *,
     no_hold: bool = False,
     incidents: Incidents | None = None,
+    silences: Sequence[Silence] = (),
 ) -> None:
     """Runs a recording, or those namespaces of it, through the pipeline in its own time, as fast as it goes."""
     recording = recorded.read(path)
@@ -203,6 +206,9 @@ async def replay(
 
     for at in recorded.replay(recording, store):
         # Each entry's time comes just before it: what it changes is sent when the next one comes.
+        if now is None:
+            for change in silence_changes(None, {}, silences):
+                await tell(change, at)
         now, ticked = now or at, ticked or at
         settled = settled or store.all_settled(kinds)
         if settled:
