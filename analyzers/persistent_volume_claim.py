@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+import msgspec
+
 from analyzers.messages import short
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.core import Event, PersistentVolume, PersistentVolumeClaim, PodClaims
@@ -151,11 +153,12 @@ def _unbound(
     # The claim's state opens this; an Event, while one is kept, only says why.
     failed = related.newest_event("ProvisioningFailed", "VolumeMismatch", "FailedBinding")
     told = failed or related.newest_event("ExternalProvisioning", "Provisioning")
-    words = _why_unbound(claim, storage, told)
-    if told and not failed:
-        # Somebody is at it, and has not failed so far.
-        return UNBOUND.failure(words, since=since, severity=Severity.WARNING, hold=PROVISIONING)
-    return UNBOUND.failure(words, since=since)
+    failure = UNBOUND.failure(_why_unbound(claim, storage, told), since=since)
+    if failed:
+        return failure
+    # A volume that is there takes a moment to be bound; and where somebody makes one, a while.
+    made = {"severity": Severity.WARNING, "hold": PROVISIONING.total_seconds()} if told else {}
+    return msgspec.structs.replace(failure, normal_at_first=True, **made)
 
 
 def _why_unbound(claim: PersistentVolumeClaim, storage: StorageClass | None, told: Event | None) -> str:

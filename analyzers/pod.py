@@ -284,14 +284,15 @@ def _unschedulable(pod: Pod, related: Related, scheduled: Condition) -> Failure:
         text = f"volume claim {cause.name} is not bound: {text}"
     elif related.newest_event("NotTriggerScaleUp") and not related.newest_event(*SCALING_UP):
         text += "; the autoscaler adds no node for it"
-    since = scheduled.last_transition_time
-    return UNSCHEDULABLE.failure(
+    failure = UNSCHEDULABLE.failure(
         f"no node fits: {text}" if not cause else text,
-        since=since,
+        since=scheduled.last_transition_time,
         reason=reason,
         cause=cause,
         hold=_patience(pod, related, scheduled),
     )
+    # Claims take a moment to be bound; where that fails, the claim itself says so.
+    return msgspec.structs.replace(failure, normal_at_first=reason == "claim-unbound")
 
 
 def _patience(pod: Pod, related: Related, scheduled: Condition) -> timedelta:

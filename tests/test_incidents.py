@@ -117,6 +117,18 @@ def test_a_repeat_is_silent(clock: Clock) -> None:
     assert clock.wait(30) == []
 
 
+def test_one_replica_in_place_of_another_is_told(clock: Clock) -> None:
+    clock.say("Pod shop/a-1", broken(), root="Deployment shop/a")
+    clock.say("Pod shop/a-2", broken(), root="Deployment shop/a")
+    clock.wait(60)
+    clock.say("Pod shop/a-1", root="Deployment shop/a")
+    clock.say("Pod shop/a-3", broken(), root="Deployment shop/a")
+    clock.wait(60)
+    assert clock.findings[-1].incident.members == (ref("Pod shop/a-2"), ref("Pod shop/a-3"))
+    assert {each.transition for each in clock.findings[1:]} == {"updated"}
+    assert clock.wait(600) == []
+
+
 def test_a_failure_opens_only_after_its_hold(clock: Clock) -> None:
     assert clock.say("Pod shop/a", broken(hold=10)) == []
     assert clock.wait(9) == []
