@@ -182,6 +182,12 @@ class Failing:
                 self._judge(known, now)
         self.flapping.forget(now)
 
+    def let_go(self, now: datetime) -> None:
+        """Ends what is over and kept for a while."""
+        over = [known for known in self._objects.values() if any(each.ended for each in known.timed.values())]
+        for known in sorted(over, key=lambda each: ref_order(each.report.ref)):
+            self._judge(known, now, keeps=False)
+
     def let_nothing_end_before(self, when: datetime) -> None:
         """After a silence, until there was time to say what is still so."""
         self._nothing_ends_before = when
@@ -308,8 +314,8 @@ class Failing:
             self.flapping.ended(each.name, now)
             self.changed.add(known.report.ref)
 
-    def _judge(self, known: _Object, now: datetime) -> None:
-        """What of it counts at this moment."""
+    def _judge(self, known: _Object, now: datetime, *, keeps: bool = True) -> None:
+        """What of it counts at this moment. Unless it `keeps`, what is over does not."""
         may_end = self._nothing_ends_before is None or now >= self._nothing_ends_before
         for key, each in list(known.timed.items()):
             if not each.counts and each.opens <= now and (each.fades is None or now < each.fades):
@@ -322,7 +328,7 @@ class Failing:
                     self._end(known, each, now)
                 else:
                     del known.timed[key]
-            keep = self.flapping.keep_open(each.name)
+            keep = self.flapping.keep_open(each.name) if keeps else timedelta(0)
             if each.ended is not None and may_end and (now > each.ended + keep or not keep):
                 self.changed.add(known.report.ref)
                 del known.timed[key]

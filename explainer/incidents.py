@@ -99,8 +99,11 @@ class Incidents:
         yield from _regroup(cluster, now)
 
     def flush(self, now: datetime) -> Iterator[Finding]:
-        """What has changed and was not told yet, to spare people: for when nothing comes after."""
+        """What was not told yet to spare people, and the end of what is over and kept for a while: for when nothing
+        comes after."""
         for cluster in self._clusters.values():
+            if not cluster.silence:
+                cluster.failing.let_go(now)
             yield from _regroup(cluster, now, at_once=True)
             for key in _by_age(cluster, cluster.late):
                 yield _tell(cluster, cluster.open[key], now)

@@ -13,8 +13,9 @@ from infra.testbed.nodes import PLAY
 from infra.testbed.scenarios import SHOP, read
 
 _TROUBLES = read(Path(__file__).with_suffix(".yaml"))
-_HEALTHY_SECONDS, _BROKEN_SECONDS, _MENDED_SECONDS = 20.0, 240.0, 200.0
-_FLAPS = 3
+_HEALTHY_SECONDS, _LAST_SECONDS = 20.0, 60.0
+# Away for longer than the hold, and back for less than anything is kept open.
+_FLAPS, _AWAY_SECONDS, _BACK_SECONDS = 3, 75.0, 45.0
 
 
 def record(plane: ControlPlane, file: Path) -> None:
@@ -38,17 +39,22 @@ def record(plane: ControlPlane, file: Path) -> None:
         for each in _TROUBLES:
             print(f"{each.name}: {each.note}", flush=True)
             each.play(plane)
-        for _ in range(_FLAPS):
-            time.sleep(_BROKEN_SECONDS / _FLAPS / 2)
+        for flap in range(_FLAPS):
+            if flap == _FLAPS - 1:
+                _make_secret(plane)
             _let_all_play(plane, "recommendations", "readiness-lost")
-            time.sleep(_BROKEN_SECONDS / _FLAPS / 2)
+            time.sleep(_AWAY_SECONDS)
             _let_all_play(plane, "recommendations", "run")
-        secret = {"metadata": {"name": "payment-gateway", "namespace": "checkout"}, "stringData": {"KEY": "none"}}
-        plane.api.create({"apiVersion": "v1", "kind": "Secret", **secret})
-        time.sleep(_MENDED_SECONDS)
+            time.sleep(_BACK_SECONDS)
+        time.sleep(_LAST_SECONDS)
         recorder.terminate()
     if recorder.returncode:
         sys.exit(f"kubewhy record ended with status {recorder.returncode}")
+
+
+def _make_secret(plane: ControlPlane) -> None:
+    secret = {"metadata": {"name": "payment-gateway", "namespace": "checkout"}, "stringData": {"KEY": "none"}}
+    plane.api.create({"apiVersion": "v1", "kind": "Secret", **secret})
 
 
 def _let_all_play(plane: ControlPlane, namespace: str, play: str) -> None:
