@@ -126,9 +126,13 @@ def told_late(cluster: Cluster, now: datetime) -> Iterator[Finding]:
 
 def _told_if_due(cluster: Cluster, incident: Incident, now: datetime) -> Iterator[Finding]:
     """Unless all of it is over, or it becomes less and may soon be gone."""
-    head, group, is_over = incident.head, incident.group, cluster.failing.is_over
-    less = head.changed_at and len(group.objects) < head.told.count and now - head.changed_at < QUIET
-    if now - head.told_at >= _pause(incident) and not less and not all(is_over(*each) for each in group.members):
+    head, group = incident.head, incident.group
+    if now - head.told_at < _pause(incident):
+        return
+    over = sum(cluster.failing.is_over(*each) for each in group.members)
+    less = over or len(group.objects) < head.told.count
+    may_be_gone = less and head.changed_at and now - head.changed_at < QUIET
+    if over < len(group.members) and not may_be_gone:
         yield tell(cluster, incident, now)
 
 
