@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import analyzers
 from explainer.incidents import Incidents
 from kubewhy.cli.run import patience
 from kubewhy.records import Finding, Heartbeat, Version
@@ -12,7 +13,19 @@ from kubewhy.runtime.embedded import watch
 from kubewhy.runtime.state import SqliteState
 from kubewhy.settings import IncidentSettings, Settings
 from tests.hurry import hurried
-from tests.test_embedded import ANALYZERS, START, Kept, Scripted, after, clock, evidence, record, replayed, told
+from tests.test_embedded import (
+    ANALYZERS,
+    EXAMPLE,
+    START,
+    Kept,
+    Scripted,
+    after,
+    clock,
+    evidence,
+    record,
+    replayed,
+    told,
+)
 
 
 def patient(**more: Any) -> Incidents:
@@ -95,3 +108,21 @@ async def test_how_long_something_is_kept_open_is_what_the_settings_say(
     (_, opened), (_, end) = [(each.transition, each.at) for each in await replayed(path, incidents=incidents)]
     assert opened == after(11)
     assert after(resolved) <= end <= after(resolved + 2)
+
+
+async def test_the_example_has_a_cascade_a_flap_a_recovery_and_a_crowd_that_is_well() -> None:
+    findings = await replayed(EXAMPLE, analyzers.enabled(), incidents=patient())
+    cascade, flap, crowd = (
+        [each for each in findings if each.incident.root.namespace == space]
+        for space in ("checkout", "recommendations", "shop")
+    )
+    assert {each.object.kind for each in cascade[-1].incident.failures} == {"Pod", "Deployment", "Service"}
+    assert {each.incident.root.kind for each in cascade} == {"Secret"}
+    assert (cascade[-1].transition, cascade[-1].incident.resolution) == ("resolved", "recovered")
+    assert cascade[-1].at < findings[-1].at  # by itself, and not because the recording ends
+    assert [each.transition for each in flap] == ["opened", "resolved"]
+    assert crowd == []
+    told = [
+        each for each in await replayed(EXAMPLE, analyzers.enabled()) if each.incident.root == flap[0].incident.root
+    ]
+    assert [each.transition for each in told] == ["opened", "resolved"] * 3
