@@ -16,7 +16,7 @@ Node = TypeVar("Node", bound=Hashable)
 
 # Clocks are read to the second, and differ: what lies so little ahead is now.
 SKEW = timedelta(seconds=5)
-_LAST = datetime.max.replace(tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ def ahead(when: datetime, now: datetime) -> bool:
 
 
 def later(when: datetime, by: timedelta) -> datetime:
-    """The sum, or the end of time: a certificate may well say the year 9999."""
+    """The sum, or the end of time, or its beginning: an object may well say the year 9999, or 1."""
     try:
         return when + by
     except OverflowError:
-        return _LAST
+        return _LAST if by > timedelta(0) else _FIRST
 
 
 def correlate(
