@@ -107,19 +107,17 @@ class Failing:
             return
         if not (known.timed or report.failures or known.deleted != report.gone):
             return
-        self._take(known, report, () if report.gone else report.failures, now)
+        self._take(known, known.recognized(report), () if report.gone else report.failures, now)
 
     def inventory(self, inventory: Inventory, now: datetime) -> None:
         """Whatever fails, or is named by what fails, is in range, older, and not listed, has been deleted."""
         listed = set(inventory.hashes)
         gone = [ref for ref in self.neighbours.every_name() if self._is_missing(ref, inventory, listed)]
         for ref in sorted(gone, key=ref_order):
-            known = self._objects.get(ref)
-            root = known.report.root if known else ref
-            report = Report(
-                cluster=self._cluster, version=inventory.version, ref=ref, root=root, observed_at=now, gone=True
+            version = inventory.version
+            self.report(
+                Report(cluster=self._cluster, version=version, ref=ref, root=ref, observed_at=now, gone=True), now
             )
-            self.report(report, now)
 
     def _is_missing(self, ref: Ref, inventory: Inventory, listed: set[int]) -> bool:
         known = self._objects.get(ref)

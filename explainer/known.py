@@ -10,6 +10,7 @@ import msgspec
 from explainer.timed import Key, Timed
 from kubewhy.records import Failure, Record, Ref, Report, key_hash
 
+_BETWEEN = ("ReplicaSet", "Job")
 _NONE: dict[str, str] = {}
 
 
@@ -47,6 +48,14 @@ class Known:
         known = Known(row.report, key_hash(ref.namespace, ref.name), dict(row.timed), deleted=row.deleted)
         known.forget, known.open = row.forget, tuple(each.failure for each in known.counting())
         return known
+
+    def recognized(self, report: Report) -> Report:
+        """The same, under the workload that is known: once what stands between the two is gone, or the object itself,
+        nobody can tell it any more."""
+        own, told = self.report.root, report.root
+        if own in (told, self.report.ref) or not (told == report.ref or told.kind in _BETWEEN):
+            return report
+        return msgspec.structs.replace(report, root=own)
 
     def counting(self) -> Iterator[Timed]:
         """Its failures that have outlasted their holds."""

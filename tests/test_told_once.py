@@ -144,6 +144,36 @@ def test_what_is_deleted_while_it_fails_is_resolved_as_deleted(run: Run, world: 
     assert run.wait(600) == []
 
 
+def test_failing_pods_that_are_replaced_by_good_ones_have_recovered(run: Run, world: World) -> None:
+    node(world, "node-1")
+    workload(world, "web", 2, 2)
+    for number in range(2):
+        pod(world, f"web-{HASH}-{number}", CRASHED, "web")
+    run.look()
+    run.wait(100)
+    for number in range(2):
+        world.remove("Pod", f"web-{HASH}-{number}")
+        run.look()
+        run.wait(30)
+    assert run.wait(KEEP_OPEN + 60) == ["resolved Deployment shop/web recovered"]
+    assert roots(run) == ["Deployment shop/web"]
+
+
+def test_a_workload_that_is_deleted_with_its_pods_is_resolved_as_deleted(run: Run, world: World) -> None:
+    node(world, "node-1")
+    workload(world, "web", 2, 2)
+    pods = [("Pod", f"web-{HASH}-{number}") for number in range(2)]
+    for _, name in pods:
+        pod(world, name, CRASHED, "web")
+    run.look()
+    run.wait(100)
+    # In the order of the garbage collector.
+    for kind, name in (("Deployment", "web"), ("ReplicaSet", f"web-{HASH}"), *pods):
+        world.remove(kind, name)
+        assert run.look() + run.wait(10) == []
+    assert run.wait(KEEP_OPEN + 60) == ["resolved Deployment shop/web deleted"]
+
+
 def test_a_hundred_crash_looping_replicas_are_one_incident(run: Run, world: World) -> None:
     node(world, "node-1")
     workload(world, "web", 100, 0)
