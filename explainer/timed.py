@@ -96,18 +96,20 @@ class Timing:
             since = later(failure.since, behind) if failure.since else None
             if since and not ahead(since, now):
                 since = min(since, now)
-            first_seen = told.first_seen if told else now
+            # A deadline is first seen when it comes.
+            first_seen = since if since and since > now else told.first_seen if told else now
             opens = self._opens(failure, told, since, first_seen, now)
             fades = later(failure.until, behind) if failure.until else None
             name = fingerprint(self._cluster, report, failure)
             if fades and fades <= now:
                 continue
-            if told is None:
-                yield key, Timed(_shared(failure), name, first_seen, opens, fades)
-                continue
-            if told.counts and since and since > now:
+            if told and told.counts and since and since > now:
                 continue  # a deadline that was moved ahead has not come
-            yield key, self._again(told, failure, name, opens, fades, now)
+            if told and told.ended is None and (failure, name) == (told.failure, told.name):
+                yield key, told
+                continue
+            seen = Timed(_shared(failure), name, first_seen, opens, fades)
+            yield key, self._again(told, seen, now) if told else seen
 
     def _opens(
         self, failure: Failure, told: Timed | None, since: datetime | None, first_seen: datetime, now: datetime
@@ -119,19 +121,17 @@ class Timing:
         opens = later(min(since, first_seen) if since else first_seen, hold)
         return min(opens, told.opens) if told and not (since and since > now) else opens
 
-    def _again(
-        self, told: Timed, failure: Failure, name: str, opens: datetime, fades: datetime | None, now: datetime
-    ) -> Timed:
+    def _again(self, told: Timed, seen: Timed, now: datetime) -> Timed:
         """Seen again. A later onset, as each crash of a loop is, does not end what has counted all along."""
-        moved = name != told.name
-        if told.counts and told.ended is None and moved:
+        if not told.counts:
+            return seen
+        moved = seen.name != told.name
+        if told.ended is None and moved:
             self._flapping.ended(told.name, now)
-        if told.counts and (told.ended is not None or moved):
-            self._flapping.began(name, now)
-        if failure == told.failure and not moved and told.ended is None:
-            return told
-        opens = min(opens, told.opens) if told.counts else opens
-        return Timed(_shared(failure), name, told.first_seen, opens, fades, counts=told.counts, silenced=told.silenced)
+        if told.ended is not None or moved:
+            self._flapping.began(seen.name, now)
+        seen.opens, seen.counts, seen.silenced = min(seen.opens, told.opens), True, told.silenced
+        return seen
 
     def _ended(self, each: Timed, now: datetime) -> Timed:
         """The same, over: since now, unless it was so before."""

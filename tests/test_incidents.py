@@ -547,6 +547,16 @@ def test_holds_can_be_others_than_the_rules_own() -> None:
     assert clock.wait(1) == ["opened Pod shop/a"]
 
 
+def test_another_hold_does_not_begin_before_a_declared_deadline_has_come() -> None:
+    clock = Clock(holds={"crash": timedelta(seconds=10)})
+    deadline = clock.server + timedelta(minutes=10)
+    for _ in range(60):
+        assert clock.say("Pod shop/a", broken(since=deadline)) == []
+        clock.wait(10)
+    assert clock.say("Pod shop/a", broken(since=deadline)) + clock.wait(9) == []
+    assert clock.wait(1) == ["opened Pod shop/a"]
+
+
 def test_a_longer_hold_counts_from_the_first_of_many_onsets() -> None:
     clock = Clock(holds={"crash": timedelta(minutes=15)})
     for _ in range(14):

@@ -101,4 +101,4 @@ def test_told_once_by_one_that_is_killed_and_resolved_by_the_next(plane: Control
 def whole(findings: list[Finding]) -> bool:
     """Whether all that fails has been told of."""
     counts = {space: newest(findings, space)["member_count"] for space in ("crashing", "secretless", "quota")}
-    return counts["crashing"] >= 30 and counts["secretless"] >= 4 and counts["quota"] == 3
+    return bool(counts["crashing"] >= 30 and counts["secretless"] >= 4 and counts["quota"] == 3)
