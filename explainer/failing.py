@@ -36,7 +36,7 @@ class Failing:
         self._nothing_ends_before: datetime | None = None
         self._keeping = Keeping(cluster)
         self.flapping = Flapping(keep)
-        self._timing = Timing(cluster, holds, self.flapping)
+        self._timing = Timing(cluster, holds, self.flapping, self._is_alone)
         self.neighbours = Neighbours()
         # Objects whose failures began to count, changed or ended, and what they name or named.
         self.touched: dict[Ref, frozenset[Ref]] = {}
@@ -182,10 +182,16 @@ class Failing:
         known.report, known.forget, known.deleted = kept, None, report.gone
         self._judge(known, now)
 
+    def _is_alone(self, report: Report, failure: Failure) -> bool:
+        """Whether nothing else fails now that hangs together with it."""
+        names = [report.ref, report.root, *([failure.cause] if failure.cause else ())]
+        near = (self._objects[ref] for refs in self.neighbours.connected(names) for ref in refs)
+        return not any(each.counts and each.ended is None for known in near for each in known.timed.values())
+
     def _judge(self, known: Known, now: datetime, *, keeps: bool = True) -> None:
         """What of it counts at this moment. Unless it `keeps`, what is over does not."""
         may_end = self._nothing_ends_before is None or now >= self._nothing_ends_before
-        if self._timing.turn(known.timed, now, may_end=may_end, keeps=keeps):
+        if self._timing.turn(known.report, known.timed, now, may_end=may_end, keeps=keeps):
             self.changed.add(known.report.ref)
         self._count(known, now)
         if known.timed:

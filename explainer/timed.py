@@ -4,7 +4,7 @@ Times are the API server's in a report. Its clock differs from that of `now`, so
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from sys import intern
 
@@ -34,10 +34,19 @@ class Timed(msgspec.Struct):
 
 
 class Timing:
-    """How failures go with time in one cluster: `holds` stand in for the rules' own."""
+    """How failures go with time in one cluster.
 
-    def __init__(self, cluster: str, holds: Mapping[str, timedelta], flapping: Flapping) -> None:
-        self._cluster, self._holds, self._flapping = cluster, holds, flapping
+    `holds` stand in for the rules' own; `is_alone` says whether nothing else fails that hangs together with one.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        holds: Mapping[str, timedelta],
+        flapping: Flapping,
+        is_alone: Callable[[Report, Failure], bool],
+    ) -> None:
+        self._cluster, self._holds, self._flapping, self._is_alone = cluster, holds, flapping, is_alone
 
     def taken(
         self, report: Report, failures: Sequence[Failure], before: Mapping[Key, Timed], now: datetime
@@ -54,7 +63,7 @@ class Timing:
                 timed[key] = self._ended(each, now)
         return timed
 
-    def turn(self, timed: dict[Key, Timed], now: datetime, *, may_end: bool, keeps: bool) -> bool:
+    def turn(self, report: Report, timed: dict[Key, Timed], now: datetime, *, may_end: bool, keeps: bool) -> bool:
         """Whether any begins to count by now, or has faded, or was kept for long enough; this is taken out.
 
         Unless it `keeps`, what is over is kept no longer.
@@ -62,8 +71,8 @@ class Timing:
         turned = False
         for key, each in list(timed.items()):
             if not each.counts and each.opens <= now and (each.fades is None or now < each.fades):
+                self._began(report, each, now)
                 each.counts = turned = True
-                self._flapping.began(each.name, now)
             if each.ended is None and each.fades and each.fades <= now and may_end:
                 turned = True
                 if not each.counts:
@@ -109,7 +118,7 @@ class Timing:
                 yield key, told
                 continue
             seen = Timed(_shared(failure), name, first_seen, opens, fades)
-            yield key, self._again(told, seen, now) if told else seen
+            yield key, self._again(report, told, seen, now) if told else seen
 
     def _opens(
         self, failure: Failure, told: Timed | None, since: datetime | None, first_seen: datetime, now: datetime
@@ -121,7 +130,10 @@ class Timing:
         opens = later(min(since, first_seen) if since else first_seen, hold)
         return min(opens, told.opens) if told and not (since and since > now) else opens
 
-    def _again(self, told: Timed, seen: Timed, now: datetime) -> Timed:
+    def _began(self, report: Report, each: Timed, now: datetime) -> None:
+        self._flapping.began(each.name, now, lambda: self._is_alone(report, each.failure))
+
+    def _again(self, report: Report, told: Timed, seen: Timed, now: datetime) -> Timed:
         """Seen again. A later onset, as each crash of a loop is, does not end what has counted all along."""
         if not told.counts:
             return seen
@@ -129,7 +141,7 @@ class Timing:
         if told.ended is None and moved:
             self._flapping.ended(told.name, now)
         if told.ended is not None or moved:
-            self._flapping.began(seen.name, now)
+            self._began(report, seen, now)
         seen.opens, seen.counts, seen.silenced = min(seen.opens, told.opens), True, told.silenced
         return seen
 

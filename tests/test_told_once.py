@@ -144,6 +144,21 @@ def test_what_is_deleted_while_it_fails_is_resolved_as_deleted(run: Run, world: 
     assert run.wait(600) == []
 
 
+def test_a_symptom_that_comes_and_goes_does_not_keep_an_incident_open(run: Run, world: World) -> None:
+    missing_secret(world)
+    for number in range(3):
+        pod(world, f"web-{HASH}-{number}", CRASHED, "web")
+    run.look()
+    for turn in range(20):
+        run.wait(60)
+        workload(world, "web", 3, ready=turn % 2)
+        run.look()
+    missing_secret(world, ready=3)
+    run.look()
+    assert run.wait(KEEP_OPEN + 60)[-1:] == ["resolved Deployment shop/web recovered"]
+    assert run.transitions().count("opened") == 1
+
+
 def test_failing_pods_that_are_replaced_by_good_ones_have_recovered(run: Run, world: World) -> None:
     node(world, "node-1")
     workload(world, "web", 2, 2)
