@@ -102,7 +102,8 @@ class Failing:
             # That a workload is gone matters where its pods are told of.
             if not report.failures and not (report.gone and self.neighbours.is_named(report.ref)):
                 return
-            known = self._objects[report.ref] = Known.of(report)
+            known = Known.of(report)
+            self._objects[known.report.ref] = known
         elif report.version < known.report.version:
             return
         if not (known.timed or report.failures or known.deleted != report.gone):

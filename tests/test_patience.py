@@ -68,6 +68,15 @@ async def test_what_is_left_of_an_incident_at_the_end_is_told(path: Path) -> Non
     assert [each.name for each in findings[-1].incident.members] == ["web-2"]
 
 
+@pytest.mark.parametrize("years", [0, 1, 900])
+async def test_a_recording_in_which_nothing_happens_for_years_is_told_to_its_end(path: Path, years: int) -> None:
+    later = 400.0 + years * 365 * 86400
+    record(path, (1, "a", "Failed"), (60, "a", "Running"), (later, "b", "Failed"), end=later + 60)
+    findings = await replayed(path, incidents=patient())
+    assert [each.transition for each in findings] == ["opened", "resolved", "opened"]
+    assert findings[1].at < after(later)
+
+
 @hurried
 async def test_a_run_that_ends_when_idle_does_not_wait_for_what_is_kept_open() -> None:
     sink = Kept()

@@ -189,6 +189,17 @@ def test_a_workload_that_is_deleted_with_its_pods_is_resolved_as_deleted(run: Ru
     assert run.wait(KEEP_OPEN + 60) == ["resolved Deployment shop/web deleted"]
 
 
+def test_a_workload_that_is_deleted_while_the_collector_is_down_is_resolved_as_deleted(run: Run, world: World) -> None:
+    missing_secret(world)
+    run.look()
+    run.wait(600)
+    for kind, name in [("Deployment", "web"), ("ReplicaSet", f"web-{HASH}"), ("Service", "web")]:
+        world.remove(kind, name)
+    for number in range(3):
+        world.remove("Pod", f"web-{HASH}-{number}")
+    assert run.restart(seconds=600) + run.wait(KEEP_OPEN + 60) == ["resolved Secret shop/password deleted"]
+
+
 def test_a_hundred_crash_looping_replicas_are_one_incident(run: Run, world: World) -> None:
     node(world, "node-1")
     workload(world, "web", 100, 0)
