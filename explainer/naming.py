@@ -1,0 +1,174 @@
+"""Finds the names that are known in a text: as whole words, in any case, and with what is joined to them by hyphens."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from explainer.commonplace import EVERYWHERE, SHARED, WORDS
+from explainer.placeholders import NAME, Placeholders, sort_word
+from explainer.scanning import Scanner
+from explainer.shapes import Shape, Shapes, Span
+
+_GENERATED = re.compile(r"(?:-(?:[bcdfghjklmnpqrstvwxz2456789]+|[a-z]*\d[a-z0-9]*))+")  # as controllers name things
+_JOINED_RIGHT = re.compile(rb"(?:-+[A-Za-z0-9]+)+")
+_JOINING = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_LONGEST = 253
+_KINDS = {
+    "NAMESPACE": "namespaces?|ns|-n|--namespace",
+    "POD": "pods?|po",
+    "DEPLOYMENT": "deployments?|deploy",
+    "STATEFULSET": "statefulsets?|sts",
+    "DAEMONSET": "daemonsets?|ds",
+    "REPLICASET": "replicasets?|rs",
+    "JOB": "jobs?",
+    "CRONJOB": "cronjobs?|cj",
+    "SERVICE": "services?|svc",
+    "NODE": "nodes?|no",
+    "CONTAINER": "containers?|init containers?",
+    "IMAGE": "images?",
+    "SECRET": "secrets?",
+    "CONFIGMAP": "config ?maps?|cm",
+    "CLAIM": "claims?|persistentvolumeclaims?|pvcs?",
+    "VOLUME": "volumes?|persistentvolumes?|pvs?",
+    "SERVICEACCOUNT": "service ?accounts?|sa",
+    "STORAGECLASS": "storage ?class(?:es)?|sc",
+    "HOST": "hosts?|hostname",
+}
+_ANY_KIND = "|".join(_KINDS.values())
+
+
+class Name(NamedTuple):
+    """A name that is known, and of which sort of thing: a kind of object, or host, image, registry, label, ..."""
+
+    sort: str
+    text: str
+
+
+class Names:
+    """The names of one incident, and where they stand in a text."""
+
+    def __init__(self, names: Iterable[Name], placeholders: Placeholders) -> None:
+        self._placeholders = placeholders
+        sorts: dict[str, set[str]] = {}
+        for sort, text in (part for name in names for part in _parts(name)):
+            if text and text.lower() not in EVERYWHERE and text.lower() not in SHARED:
+                sorts.setdefault(text, set()).add(sort_word(sort))
+        self._tags: dict[str, str] = {}
+        for text in sorted(sorts, key=lambda each: (len(each), each)):
+            sort = next(iter(sorts[text])) if len(sorts[text]) == 1 else NAME
+            made = placeholders.make(text, sort, self._owner(text))
+            self._tags.setdefault(_folded(text), made.partition("_")[2])
+        plain = [text for text in self._tags if _plain(text)]
+        self._plain = Scanner(rf"(?i:(?:\b|_)(?:{_either(plain)})(?:\b|_))") if plain else None
+        common = {text: sorts[text] for text in sorts if not _plain(_folded(text))}
+        self._common = Shapes(list(_contexts(common, set(self._tags)))) if common else None
+
+    def spans(self, text: bytes) -> Iterator[Span]:
+        """Where they stand, with all that is joined to them: a name within a name is a name."""
+        for start, end in self._plain.spans(text) if self._plain else ():
+            start += text[start : start + 1] == b"_"
+            end -= text[end - 1 : end] == b"_"
+            right = _JOINED_RIGHT.match(text, end, end + _LONGEST)
+            yield Span(_joined_left(text, start), right.end() if right else end, NAME)
+        if self._common:
+            yield from self._common.spans(text)
+
+    def placeholder(self, text: str, sort: str) -> str:
+        """What stands for a text that was found: one that holds a name is told to belong to it."""
+        return self._placeholders.known(text) or self._placeholders.make(text, sort, self._holds(_folded(text)))
+
+    def _holds(self, folded: str) -> str:
+        if folded in self._tags:
+            return self._tags[folded]
+        parts = folded.split("-")
+        if len(parts) > 16 or len(folded) > _LONGEST:
+            return ""
+        for size in range(len(parts) - 1, 0, -1):
+            for first in range(len(parts) - size + 1):
+                if tag := self._tags.get("-".join(parts[first : first + size])):
+                    return tag
+        return ""
+
+    def _owner(self, text: str) -> str:
+        """The tag of the shortest name of which it is one that a controller has made."""
+        for end in (found.start() for found in re.finditer("-", text)):
+            tag = self._tags.get(_folded(text[:end]))
+            if tag and _GENERATED.fullmatch(text, end):
+                return tag
+        return ""
+
+
+def _joined_left(text: bytes, start: int) -> int:
+    if text[start - 1 : start] != b"-":
+        return start
+    before = text[max(0, start - _LONGEST) : start]
+    joined = before[len(before.rstrip(_JOINING)) :]
+    return start - len(joined.lstrip(b"-"))
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"[_.]", "-", text.lower())
+
+
+def _plain(folded: str) -> bool:
+    """Whether a word is a name wherever it stands."""
+    return len(folded) > 2 and folded not in WORDS and not folded.isdigit()
+
+
+def _parts(name: Name) -> Iterator[Name]:
+    """An image's name is masked by its parts, so that they can be told apart: where it is from, and what it is."""
+    if name.sort.lower() != "image":
+        yield name
+        return
+    path, _, _digest = name.text.partition("@")
+    path, _, tag = path.rpartition(":") if ":" in path.rpartition("/")[2] else (path, "", "")
+    first, _, rest = path.partition("/")
+    if rest and ("." in first or ":" in first or first == "localhost"):
+        yield Name("registry", first)
+        path = rest
+    yield Name("image", path)
+    yield from (Name("image", part) for part in path.split("/"))
+    if tag and not re.fullmatch(r"latest|stable|v?\d+(?:\.\d+){0,3}", tag):
+        yield Name("label", tag)
+
+
+def _either(texts: Iterable[str]) -> str:
+    """Any of these, whichever of hyphen, dot and underscore stands between their words."""
+    escaped = (re.sub(r"[^A-Za-z0-9]", lambda found: rf"\x{{{ord(found[0]):x}}}", text) for text in sorted(texts))
+    return "|".join(re.sub(r"\\x\{(?:2d|2e|5f)\}", "[-_.]", each) for each in escaped)
+
+
+def _contexts(common: dict[str, set[str]], known: set[str]) -> Iterator[Shape]:
+    """Where a word that anyone may write is surely a name: after its kind, in quotes, beside a slash or a hash."""
+    for sort in sorted({sort for sorts in common.values() for sort in sorts}):
+        words = f"(?i:{_either(text for text, sorts in common.items() if sort in sorts)})"
+        kinds = _KINDS.get(sort, re.escape(sort.lower()))
+        named = rf"(?i:(?:\b|-)(?:{kinds})(?:[ =]|: ?)(?:(?:named|name)[ =])?[\"'`]?)"
+        yield Shape(rf"{named}{words}\b", _last_word(sort))
+        yield Shape(rf"(?i:\b(?:{_ANY_KIND})(?:\.[a-z.]+)?)/{words}\b", _last_word(sort))
+        yield Shape(rf"[\"'`]{words}[\"'`]", lambda surface, sort=sort: [(1, len(surface) - 1, sort)])  # type: ignore[misc]
+        yield Shape(rf"_{words}\(", lambda surface, sort=sort: [(1, len(surface) - 1, sort)])  # type: ignore[misc]
+        yield Shape(rf"\b{words}(?:-[bcdfghjklmnpqrstvwxz2456789]{{5,10}}|-[0-9]{{1,10}})+", _whole)
+        yield Shape(rf"\b[A-Za-z0-9.-]+/{words}\b|\b{words}/[A-Za-z0-9][A-Za-z0-9.-]*", _beside(sort, known))
+
+
+def _whole(surface: str) -> list[tuple[int, int, str]]:
+    return [(0, len(surface), NAME)]
+
+
+def _last_word(sort: str):  # type: ignore[no-untyped-def]
+    def parts(surface: str) -> list[tuple[int, int, str]]:
+        found = re.search(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z", surface)
+        return [(found.start(), len(surface), sort)] if found else []
+
+    return parts
+
+
+def _beside(sort: str, known: set[str]):  # type: ignore[no-untyped-def]
+    def parts(surface: str) -> list[tuple[int, int, str]]:
+        left, _, right = surface.partition("/")
+        if _folded(left) in known and _folded(right) in known:
+            return [(0, len(left), NAME), (len(left) + 1, len(surface), NAME)]
+        return []
+
+    return parts

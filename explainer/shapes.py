@@ -1,0 +1,254 @@
+"""What is private by its shape, whatever it is called: addresses, hosts, identifiers, and secrets of all kinds."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from explainer import hosts
+from explainer.commonplace import WORDS
+from explainer.hosts import Part
+from explainer.scanning import Scanner, Sorter
+from explainer.tokens import EQUALS, FLAG, KEY, TOKENS, WEBHOOKS
+
+# What is masked for good: whoever reads an answer sees that something was there, and no more.
+SECRET = "SECRET"
+SECRETS = frozenset({SECRET, "TOKEN", "PRIVATEKEY", "DATA"})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A pattern, and which parts of what it matches are hidden. None: it was not what it seemed."""
+
+    pattern: str
+    hidden: Callable[[str], list[Part]]
+    doubtful: bool = False  # it may take in something else when it is not what it seems
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a text to be masked."""
+
+    start: int
+    end: int
+    sort: str
+
+
+class Shapes:
+    """Finds shapes in a text: of those that begin at the same place, the longest."""
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        self._shapes = tuple(shapes)
+        self._scanner = Scanner("|".join(f"(?:{shape.pattern})" for shape in shapes))
+        self._sorter = Sorter([shape.pattern for shape in shapes])
+        sure = [shape for shape in shapes if not shape.doubtful]
+        self._told: dict[bytes, list[Part]] = {}
+        self._sure = Shapes(sure) if len(sure) < len(shapes) else None
+
+    def spans(self, text: bytes) -> Iterator[Span]:
+        at = 0
+        while found := self._scanner.after(text, at):
+            start, end = found
+            spans = self._hidden(text, start, end)
+            yield from spans
+            if not spans and self._sure and (end - start > 16 or _ANY.search(text, start, end)):
+                spans, end = self._sure.within(text, start, end)
+                yield from spans
+            at = end - 1 if text[end - 1 : end] == b"_" and end - 1 > start else end
+
+    def within(self, text: bytes, start: int, end: int) -> tuple[list[Span], int]:
+        """What begins there, and where it ends: it may reach beyond."""
+        spans: list[Span] = []
+        at, window = max(start - 1, 0), min(end + 256, len(text))
+        while at < end:
+            found = self._scanner.after(text, at, window)
+            if found and found[1] == window:
+                found = self._scanner.after(text, at)
+            if not found or found[0] >= end:
+                break
+            spans += self._hidden(text, *found)
+            at = found[1]
+        return spans, max(at, end)
+
+    def _hidden(self, text: bytes, start: int, end: int) -> list[Span]:
+        surface = text[start:end]
+        parts = self._told.get(surface)
+        if parts is None:
+            parts = self._parts(surface)
+            # The same names come again and again. Secrets are not kept, nor what is long.
+            if len(surface) < _LONG and not any(sort in SECRETS for _, _, sort in parts):
+                if len(self._told) >= _KEPT:
+                    self._told.clear()
+                self._told[surface] = parts
+        return [Span(start + begin, start + stop, sort) for begin, stop, sort in parts]
+
+    def _parts(self, surface: bytes) -> list[Part]:
+        # Latin 1 keeps the offsets those of bytes; nothing here looks at other letters.
+        plain = surface.decode("latin-1")
+        return next(filter(None, (self._shapes[each].hidden(plain) for each in self._sorter.matching(surface))), [])
+
+
+_LONG, _KEPT = 128, 4096
+_ANY = re.compile(rb"[^A-Za-z._-]")  # without one of these, nothing short can be private in it
+_EDGE = r"(?:\b|_)"
+_QUOTED = r"[^\s\"'`;&<>]"
+_BARE = rf"{_QUOTED}*[^\s\"'`;&<>,.)\]}}:\\]"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
+_HEX4 = r"[0-9A-Fa-f]{1,4}"
+_IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+_MASKED = re.compile(r"[*•xX.]{3,}|\$[({].*|%[({].*|\[?redacted.*", re.IGNORECASE)
+_UNSAID = {"true", "false", "null", "none", "nil", "undefined", "yes", "no"}
+
+
+def hidden(pattern: str, sort: str, head: str = "", fits: Callable[[str], bool] = bool) -> Shape:
+    """What comes after the head is hidden if it fits."""
+    before = cache(lambda: Scanner(head, longest=False))
+
+    def parts(surface: str) -> list[Part]:
+        start = before().head(surface.encode("latin-1")) if head else int(surface.startswith("_"))
+        return [(start, len(surface), sort)] if fits(surface[start:]) else []
+
+    return Shape(head + pattern, parts)
+
+
+def _word(value: str) -> bool:
+    return value.lower() not in WORDS and value.lower() not in _UNSAID and _MASKED.fullmatch(value) is None
+
+
+def _value(surface: str) -> list[Part]:
+    """Of a key and its value, the value; not where a sentence goes on after a colon, or numbers are counted."""
+    start = _before_value().head(surface.encode("latin-1"))
+    value, head = surface[start:], surface[:start]
+    if value.lower() in _UNSAID or _MASKED.fullmatch(value) or (re.search(r"(?i)pwd\W+$", head) and value[:1] == "/"):
+        return []
+    if re.search(r"[^\"']: $", head) and value.lower() in WORDS:
+        return []
+    if re.search(r"(?i)(?:tokens|pin|auth|secrets?|credentials)\W+$", head) and re.fullmatch(r"\d{1,3}", value):
+        return []
+    return [(start, len(surface), SECRET)]
+
+
+def _credentials(surface: str) -> list[Part]:
+    start, end = surface.index("://") + 3, surface.rindex("@")
+    return [(start, end, SECRET), *_moved(hosts.parts(surface[end + 1 :], sure=True), end + 1)]
+
+
+def _userinfo(surface: str) -> list[Part]:
+    return [(0, surface.rindex("@"), SECRET)]
+
+
+def _url_host(surface: str) -> list[Part]:
+    start = surface.index("://") + 3
+    return _moved(hosts.parts(surface[start:], sure=True), start)
+
+
+def _moved(parts: list[Part], by: int) -> list[Part]:
+    return [(start + by, end + by, sort) for start, end, sort in parts]
+
+
+def _address(surface: str) -> list[Part]:
+    start = int(surface.startswith("_"))
+    return _moved(hosts.address(surface[start:]), start)
+
+
+def _host(surface: str) -> list[Part]:
+    start = int(surface.startswith("_"))
+    return _moved(hosts.parts(surface[start:]), start)
+
+
+def _after_host_word(surface: str) -> list[Part]:
+    start = _before_host().head(surface.encode("latin-1"))
+    name = surface[start:]
+    if name.isdigit():
+        return []
+    return _moved(hosts.parts(name, sure=True), start)
+
+
+def _hex(surface: str) -> list[Part]:
+    start = int(surface.startswith("_"))
+    text = surface[start:]
+    mixed = re.search(r"[a-fA-F]", text) and re.search(r"\d", text)
+    return [(start, len(surface), "HEX")] if mixed else []
+
+
+def _base64(surface: str) -> list[Part]:
+    """Letters and digits that change as often as chance has it: neither words in camel case nor paths."""
+    start = int(surface.startswith("_"))
+    text = surface[start:].rstrip("=")
+    classes = re.sub(r"[-_+/]", "-", re.sub(r"\d", "0", re.sub(r"[A-Z]", "A", re.sub(r"[a-z]", "a", text))))
+    changes = sum(one != other for one, other in zip(classes, classes[1:], strict=False)) / max(len(text), 1)
+    kinds = set(classes)
+    if kinds >= {"a", "A", "0"}:
+        chance = changes >= (0.38 if len(text) < 40 else 0.35)
+    else:
+        chance = "0" in kinds and "-" not in kinds and len(kinds) > 1 and len(text) >= 24 and changes >= 0.3
+    return [(start, len(surface), "DATA")] if chance else []
+
+
+_before_value = cache(
+    lambda: Scanner(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+)(?:\\*[\"'`])?", longest=False),
+)
+_HOST_WORD = (
+    r"(?i:\b(?:lookup|resolv(?:e|ing)|no such host:?|unknown host:?|host ?name|to host|dial (?:tcp|udp)[46]?)[ \t]+[\"']?"
+    rf"|[A-Za-z0-9_.-]*(?:host|hostname|server|servers|addr|address|endpoint|brokers?|upstream|nodename){EQUALS}(?:\\*[\"'])?)"
+)
+_before_host = cache(lambda: Scanner(_HOST_WORD, longest=False))
+
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_SECRET_SHAPES = (
+    hidden(rf"{_EDGE}(?:{'|'.join(TOKENS)})", "TOKEN"),
+    *(hidden(pattern, "TOKEN") for pattern in WEBHOOKS),
+    hidden(
+        r"-----BEGIN [A-Z0-9 ]+-----(?:(?:[^-]|-[^-])*-----END [A-Z0-9 ]+-----|[A-Za-z0-9+/=\s\\]*)", "PRIVATEKEY"
+    ),
+    Shape(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+){_BARE}", _value),
+    Shape(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+)\"(?:[^\"\\\n]|\\[^\n])+", _value),
+    Shape(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+)'[^'\n]+", _value),
+    Shape(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+)\\+[\"'][^\"'\\\n]+", _value),
+    hidden(
+        r"[^\s\"'\\,]+",
+        SECRET,
+        rf"(?i:authorization{EQUALS}(?:\\*[\"'])?(?:(?:bearer|basic|token|apikey|negotiate)[ \t]+)?)",
+        _word,
+    ),
+    hidden(r"[^\n]+", SECRET, rf"(?i:authorization{EQUALS}(?:\\*[\"'])?(?:digest|aws4-hmac-sha256)[ \t]+)"),
+    hidden(r"[^\n\"']+", SECRET, rf"(?i:\b(?:set-)?cookie{EQUALS}(?:\\*[\"'])?)"),
+    hidden(
+        r"[A-Za-z0-9._~+/=-]{8,}",
+        SECRET,
+        r"(?i:\b(?:bearer|basic)[ \t]+)",
+        lambda value: re.search(r"\d|=|[a-z][A-Z]", value) is not None,
+    ),
+    Shape(rf"{_SCHEME}[^\s/@\"'<>]+@(?:{_LABEL}(?:\.{_LABEL})*)?", _credentials),
+    Shape(rf"{_SCHEME}[^\s:/@\"'<>]*:[^\s@\"'<>]+@(?:{_LABEL}(?:\.{_LABEL})*)?", _credentials),
+    Shape(r"[A-Za-z0-9_.-]+:[^\s@\"']+@(?:tcp|unix|udp)\(", _userinfo),
+    hidden(r"[^\s\"']+", SECRET, r"(?:-u|--user)[ \t]+[\"']?[^\s:\"']+:"),
+)
+_NAMED_SHAPES = (
+    hidden(r"[A-Za-z0-9._%+'-]*[A-Za-z0-9_%+]@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "EMAIL"),
+    Shape(rf"{_EDGE}[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3,}}(?:/[0-9]{{1,2}})?", _address),
+    Shape(
+        rf"(?:{_EDGE}(?:{_HEX4}:){{7}}{_HEX4}|(?:{_EDGE}{_HEX4}(?::{_HEX4})*)?::(?:{_HEX4}(?::{_HEX4})*)?(?::{_IPV4})?)"
+        r"(?:%[A-Za-z0-9]+)?(?:/[0-9]{1,3})?",
+        _address,
+    ),
+    hidden(rf"{_EDGE}(?:[0-9A-Fa-f]{{2}}[:-]){{5}}[0-9A-Fa-f]{{2}}", "MAC"),
+    hidden(rf"{_EDGE}(?:ip-)?[0-9]{{1,3}}(?:-[0-9]{{1,3}}){{3}}", "IP", fits=lambda text: "--" not in text),
+    hidden(rf"{_EDGE}[0-9A-Fa-f]{{8}}(?:[-_][0-9A-Fa-f]{{4}}){{3}}[-_][0-9A-Fa-f]{{12}}", "UID"),
+    hidden(r"[0-9A-Fa-f]{6,}", "DIGEST", r"\b(?:sha1|sha256|sha512|md5)[:-]"),
+    hidden(r"[0-9A-Fa-f]{6,}", "ID", r"\b(?:containerd|docker|cri-o|podman)://"),
+    hidden(rf"{_EDGE}(?:i|vol|subnet|vpc|sg|eni|ami|snap|rtb|igw|nat|lt|tgw)-[0-9a-f]{{8,17}}", "ID"),
+    hidden(r"\barn:aws[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[0-9]*:[A-Za-z0-9_/.:*-]*[A-Za-z0-9_/*]", "ARN"),
+    hidden(rf"[^\s/\"':<>]*[^\s/\"':<>.,;)\]]", "USER", r"(?:/home|/Users|\\Users)[/\\]", _word),
+    Shape(rf"{_SCHEME}{_LABEL}(?:\.{_LABEL})*", _url_host),
+    Shape(rf"{_HOST_WORD}{_LABEL}(?:\.{_LABEL})*", _after_host_word),
+    Shape(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})*\.(?:[A-Za-z]{{2,}}|xn--[a-z0-9-]+)", _host, doubtful=True),
+    Shape(rf"{_EDGE}[0-9A-Fa-f]{{12,}}", _hex, doubtful=True),
+    Shape(rf"{_EDGE}[A-Za-z0-9+/_-]{{24,}}={{0,2}}|{_EDGE}[A-Za-z0-9+/]{{14,}}={{1,2}}", _base64, doubtful=True),
+)
+
+
+@cache
+def shapes() -> Shapes:
+    """All of them, compiled once."""
+    return Shapes((*_SECRET_SHAPES, *_NAMED_SHAPES))
