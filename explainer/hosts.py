@@ -10,7 +10,7 @@ Part = tuple[int, int, str]  # from, to, and of which sort
 _BELOW = tuple(f".{each}" for each in SHARED)
 _COUNTRIES = {"cc", "md", "pl", "py", "rs", "sc", "sh", "so"}  # of which files have the endings, too
 _FOUR = re.compile(r"\d+(?:\.\d+){3}")
-_VERSION = re.compile(r"v?\d+(?:\.\w+)*")
+_NUMBERS = re.compile(r"v?\d+(?:\.\d+)*")
 
 
 def private(host: str, *, sure: bool = False) -> bool:
@@ -20,13 +20,13 @@ def private(host: str, *, sure: bool = False) -> bool:
     if name in EVERYWHERE or name in SHARED or name.endswith(_BELOW):
         return False
     if sure:
-        return name not in WORDS and not name.isdigit()
+        return name not in WORDS and _NUMBERS.fullmatch(name) is None
     last = labels[-1]
     if last in ENDINGS and (len(labels) < 3 or last not in _COUNTRIES):
         return False
     if last not in DOMAINS and not (len(last) == 2 and last.isalpha()):
         return False
-    return not (last in CODE and len(labels) < 3) and _VERSION.fullmatch(name) is None
+    return not (last in CODE and len(labels) < 3) and _NUMBERS.fullmatch(name) is None
 
 
 def address(text: str) -> list[Part]:

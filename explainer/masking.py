@@ -29,7 +29,7 @@ class Masker:
         """The text with placeholders for all names and for whatever has a private shape, in one pass."""
         data = text.encode("utf-8", "surrogatepass")
         spans = [
-            *shapes().spans(data),
+            *(span for each in shapes() for span in each.spans(data)),
             *self._names.spans(data),
             *(Span(start, end, TEXT) for start, end in self._lookalikes.spans(data)),
         ]

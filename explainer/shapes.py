@@ -129,8 +129,7 @@ def _value(surface: str) -> list[Part]:
 
 
 def _credentials(surface: str) -> list[Part]:
-    start, end = surface.index("://") + 3, surface.rindex("@")
-    return [(start, end, SECRET), *_moved(hosts.parts(surface[end + 1 :], sure=True), end + 1)]
+    return [(surface.index("://") + 3, len(surface) - 1, SECRET)]
 
 
 def _userinfo(surface: str) -> list[Part]:
@@ -138,7 +137,7 @@ def _userinfo(surface: str) -> list[Part]:
 
 
 def _url_host(surface: str) -> list[Part]:
-    start = surface.index("://") + 3
+    start = max(surface.index("://") + 3, surface.rfind("@") + 1)
     return _moved(hosts.parts(surface[start:], sure=True), start)
 
 
@@ -198,9 +197,7 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _SECRET_SHAPES = (
     hidden(rf"{_EDGE}(?:{'|'.join(TOKENS)})", "TOKEN"),
     *(hidden(pattern, "TOKEN") for pattern in WEBHOOKS),
-    hidden(
-        r"-----BEGIN [A-Z0-9 ]+-----(?:(?:[^-]|-[^-])*-----END [A-Z0-9 ]+-----|[A-Za-z0-9+/=\s\\]*)", "PRIVATEKEY"
-    ),
+    hidden(r"-----BEGIN [A-Z0-9 ]+-----(?:(?:[^-]|-[^-])*-----END [A-Z0-9 ]+-----|[A-Za-z0-9+/=\s\\]*)", "PRIVATEKEY"),
     Shape(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+){_BARE}", _value),
     Shape(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+)\"(?:[^\"\\\n]|\\[^\n])+", _value),
     Shape(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+)'[^'\n]+", _value),
@@ -219,8 +216,8 @@ _SECRET_SHAPES = (
         r"(?i:\b(?:bearer|basic)[ \t]+)",
         lambda value: re.search(r"\d|=|[a-z][A-Z]", value) is not None,
     ),
-    Shape(rf"{_SCHEME}[^\s/@\"'<>]+@(?:{_LABEL}(?:\.{_LABEL})*)?", _credentials),
-    Shape(rf"{_SCHEME}[^\s:/@\"'<>]*:[^\s@\"'<>]+@(?:{_LABEL}(?:\.{_LABEL})*)?", _credentials),
+    Shape(rf"{_SCHEME}[^\s/@\"'<>]+@", _credentials),
+    Shape(rf"{_SCHEME}[^\s:/@\"'<>]*:[^\s@\"'<>]+@", _credentials),
     Shape(r"[A-Za-z0-9_.-]+:[^\s@\"']+@(?:tcp|unix|udp)\(", _userinfo),
     hidden(r"[^\s\"']+", SECRET, r"(?:-u|--user)[ \t]+[\"']?[^\s:\"']+:"),
 )
@@ -228,7 +225,7 @@ _NAMED_SHAPES = (
     hidden(r"[A-Za-z0-9._%+'-]*[A-Za-z0-9_%+]@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "EMAIL"),
     Shape(rf"{_EDGE}[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3,}}(?:/[0-9]{{1,2}})?", _address),
     Shape(
-        rf"(?:{_EDGE}(?:{_HEX4}:){{7}}{_HEX4}|(?:{_EDGE}{_HEX4}(?::{_HEX4})*)?::(?:{_HEX4}(?::{_HEX4})*)?(?::{_IPV4})?)"
+        rf"(?:{_EDGE}(?:{_HEX4}:){{7}}{_HEX4}|(?:{_EDGE}{_HEX4}(?::{_HEX4}){{0,6}})?::(?:{_HEX4}(?::{_HEX4}){{0,6}})?(?::{_IPV4})?)"
         r"(?:%[A-Za-z0-9]+)?(?:/[0-9]{1,3})?",
         _address,
     ),
@@ -240,7 +237,7 @@ _NAMED_SHAPES = (
     hidden(rf"{_EDGE}(?:i|vol|subnet|vpc|sg|eni|ami|snap|rtb|igw|nat|lt|tgw)-[0-9a-f]{{8,17}}", "ID"),
     hidden(r"\barn:aws[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[0-9]*:[A-Za-z0-9_/.:*-]*[A-Za-z0-9_/*]", "ARN"),
     hidden(rf"[^\s/\"':<>]*[^\s/\"':<>.,;)\]]", "USER", r"(?:/home|/Users|\\Users)[/\\]", _word),
-    Shape(rf"{_SCHEME}{_LABEL}(?:\.{_LABEL})*", _url_host),
+    Shape(rf"{_SCHEME}(?:[^\s/@\"'<>]+@)?{_LABEL}(?:\.{_LABEL})*", _url_host),
     Shape(rf"{_HOST_WORD}{_LABEL}(?:\.{_LABEL})*", _after_host_word),
     Shape(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})*\.(?:[A-Za-z]{{2,}}|xn--[a-z0-9-]+)", _host, doubtful=True),
     Shape(rf"{_EDGE}[0-9A-Fa-f]{{12,}}", _hex, doubtful=True),
@@ -249,6 +246,6 @@ _NAMED_SHAPES = (
 
 
 @cache
-def shapes() -> Shapes:
-    """All of them, compiled once."""
-    return Shapes((*_SECRET_SHAPES, *_NAMED_SHAPES))
+def shapes() -> tuple[Shapes, ...]:
+    """All of them, compiled once. Secrets are looked for by themselves, so that nothing else can hide one."""
+    return Shapes(_SECRET_SHAPES), Shapes(_NAMED_SHAPES)

@@ -37,6 +37,6 @@ _PART = (
 )
 _SUFFIX = r"(?:[_.-]?(?:s|id|value|key|hash|data|old|new|current|b64|base64|enc|encrypted|plain|[0-9]{1,3}))?"
 # Not `secretName` nor `token_count`: what follows would be no secret.
-KEY = rf"(?i:(?:[A-Za-z0-9_.-]*{_PART}{_SUFFIX}|(?:[A-Za-z0-9_.-]*[_.-])?{_WHOLE}))"
+KEY = rf"(?i:(?:{_PART}{_SUFFIX}|(?:\b|_){_WHOLE}))"
 FLAG = rf"--(?i:[a-z0-9-]*{_PART}{_SUFFIX}|(?:[a-z0-9-]*-)?{_WHOLE})"
 EQUALS = r"\\*[\"']?[ \t]*(?:=>|:=|[:=])[ \t]*"
