@@ -1,29 +1,34 @@
 """Words that are no secret: what every cluster calls the same, what everyone writes, and which hosts all know."""
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Named by Kubernetes itself, or by all who install it.
-EVERYWHERE = frozenset(
+EVERYWHERE = _words(
     """
     default kube-system kube-public kube-node-lease kubernetes kube-root-ca.crt coredns kube-dns kube-proxy etcd
     kube-apiserver kube-scheduler kube-controller-manager kubelet kubectl containerd metrics-server default-scheduler
     cluster-autoscaler localhost cluster.local cluster svc docker.io registry-1.docker.io index.docker.io auth.docker.io
     production.cloudflare.docker.com quay.io ghcr.io gcr.io k8s.gcr.io registry.k8s.io mcr.microsoft.com public.ecr.aws
     nvcr.io github.com gitlab.com golang.org metadata.google.internal hooks.slack.com api.openai.com api.anthropic.com
-    """.split()
+    """
 )
 
 # API groups, label keys and resource names that projects of all the world share: these, and all below them.
-SHARED = tuple(
+SHARED = _words(
     """
     k8s.io kubernetes.io argoproj.io cert-manager.io coreos.com istio.io traefik.io helm.sh crossplane.io knative.dev
     karpenter.sh keda.sh cilium.io projectcalico.org fluxcd.io linkerd.io openshift.io velero.io prometheus.io
     grafana.com cncf.io opentelemetry.io nvidia.com amd.com intel.com xilinx.com kubevirt.io strimzi.io
     cloud.google.com microsoft.com kubewhy.dev
-    """.split()
+    """
 )
 
 # English and Kubernetes words that a message may hold for their own sake. A name like that is masked only where the
 # text says that it is a name.
-WORDS = frozenset(
+WORDS = _words(
     """
     a about above accept access account action active add address after again agent alert all allow allocate already
     alpha also an analyzer and annotation any api app apps application apply are args as at attach attempt audit auth
@@ -62,30 +67,36 @@ WORDS = frozenset(
     values var version view volume volumes wait waiting wake warning was watch way we webhook well were what when where
     which while who why will with within without word work worker workers workload would write wrong yaml yes you zero
     zone
-    """.split()
+    """
 )
 
 # Endings of file names. Some are top-level domains as well.
-ENDINGS = frozenset(
+ENDINGS = _words(
     """
     bak bash bin c cc cfg class conf config cpp crt cs csr css csv db dll env exe gif go gz h hpp html ini jar java jpg
     js json jsonl key kt lock log md mjs o out pem php pid pl png properties proto ps py pyc rb rs sc scala sh so sock
     sql svg swift tar tgz tmp toml ts tsx txt war xml yaml yml zip zst
     service socket target mount slice scope timer
-    """.split()
+    """
 )
 
 # What a host's name ends in: the domains of countries have two letters, these have more.
-DOMAINS = frozenset(
+DOMAINS = _words(
     """
     academy agency ai app arpa biz blog business care center cloud co com community company consulting corp dev digital
-    edu email energy example engineering enterprises eu exchange finance fund games global gov group health home host
-    hosting info ing int international internal intra intranet invalid investments io lan local localdomain localhost
-    mil mobi name net network online org partners plus private pro prod reviews run services shop site software
+    edu email energy example engineering enterprises eu exchange finance fund games global gov health home
+    hosting info int international internal intra intranet invalid investments io lan local localdomain localhost
+    mil mobi net network online org partners plus private pro prod reviews run services shop site software
     solutions space store studio systems team tech technology test today tools travel university ventures wiki work
-    works world xyz zone
-    """.split()
+    works world xyz zone bid buzz chat click date download icu link live loan monster mov page party press quest rest
+    review science social stream support top trade uno vip webcam win
+    """
 )
 
 # Countries' domains that are fields and words of code as well: `metadata.id`, `this.is`.
-CODE = frozenset("id is in to me no so do as at be by my us it id am cc re st".split())
+CODE = _words(
+    """
+    id is in to me no so do as at be by my us it am cc re st info run test store services network work live date
+    download link page press rest review social stream support top trade win zone tools systems center health home
+    """
+)

@@ -5,13 +5,13 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable
 
 from explainer import readonly
-from explainer.commonplace import DOMAINS, EVERYWHERE, SHARED
+from explainer.hosts import private
 
 LINK, COMMAND = "[link removed]", "[command removed]"
 
 # ECMA-48: control sequences, strings such as the title of a window, and single escapes.
 _ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
@@ -113,9 +113,7 @@ def _ours(address: str, links: Collection[str]) -> str:
 
 
 def _unlinked(found: re.Match[str], links: Collection[str], hosts: Collection[str]) -> str:
-    host, last = f"{found[1]}{found[2]}".lower(), found[2].lower()
-    known = host in EVERYWHERE or host in SHARED or host.endswith(tuple(f".{each}" for each in SHARED))
-    within = any(host in link for link in links)
-    if known or within or host in hosts or not (last in DOMAINS or len(last) == 2):
+    host = f"{found[1]}{found[2]}".lower()
+    if host in hosts or any(host in link for link in links) or not private(host):
         return found[0]
     return found[0].replace(".", "[.]")

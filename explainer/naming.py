@@ -59,7 +59,7 @@ class Names:
             made = placeholders.make(text, sort, self._owner(text))
             self._tags.setdefault(_folded(text), made.partition("_")[2])
         plain = [text for text in self._tags if _plain(text)]
-        self._plain = Scanner(rf"(?i:(?:\b|_)(?:{_either(plain)})(?:\b|_))") if plain else None
+        self._plain = Scanner(f"(?i:{'|'.join(_words(plain))})") if plain else None
         common = {text: sorts[text] for text in sorts if not _plain(_folded(text))}
         self._common = Shapes(list(_contexts(common, set(self._tags)))) if common else None
 
@@ -132,10 +132,25 @@ def _parts(name: Name) -> Iterator[Name]:
         yield Name("label", tag)
 
 
+def _words(texts: list[str]) -> Iterator[str]:
+    """Patterns of these as whole words. What does not begin or end in a letter needs no end of a word there."""
+    edges = [(text[0].isalnum() and text[0].isascii(), text[-1].isalnum() and text[-1].isascii()) for text in texts]
+    for edge in sorted(set(edges)):
+        alike = [text for text, its in zip(texts, edges, strict=True) if its == edge]
+        before, after = (r"(?:\b|_)" if each else "" for each in edge)
+        yield f"{before}(?:{_either(alike)}){after}"
+
+
 def _either(texts: Iterable[str]) -> str:
     """Any of these, whichever of hyphen, dot and underscore stands between their words."""
-    escaped = (re.sub(r"[^A-Za-z0-9]", lambda found: rf"\x{{{ord(found[0]):x}}}", text) for text in sorted(texts))
-    return "|".join(re.sub(r"\\x\{(?:2d|2e|5f)\}", "[-_.]", each) for each in escaped)
+    return "|".join("".join(map(_escaped, text.encode("utf-8", "surrogatepass"))) for text in sorted(texts))
+
+
+def _escaped(byte: int) -> str:
+    letter = chr(byte)
+    if letter in "-._":
+        return "[-_.]"
+    return letter if letter.isalnum() and letter.isascii() else f"\\x{byte:02x}"
 
 
 def _contexts(common: dict[str, set[str]], known: set[str]) -> Iterator[Shape]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-_LONGEST = 300
+_LONGEST, _FEW = 300, 3
 _PLAIN = re.compile(r"[A-Za-z0-9 ._:/=,@%+\[\]-]+", re.ASCII)
 _ARGUMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/,@-]*", re.ASCII)
 _VERBS = {
@@ -80,7 +80,7 @@ def allowed(command: str) -> bool:
         return False
     arguments, outputs = rest
     shows_data = any(output in {"json", "yaml"} for output in outputs) and any(map(_SECRET.search, arguments))
-    return all(output in _OUTPUTS for output in outputs) and not shows_data
+    return len(arguments) <= _FEW and all(output in _OUTPUTS for output in outputs) and not shows_data
 
 
 def _arguments(words: list[str], flags: dict[str, bool]) -> tuple[list[str], list[str]] | None:
@@ -107,7 +107,7 @@ def _arguments(words: list[str], flags: dict[str, bool]) -> tuple[list[str], lis
 
 
 # In prose a command ends with its line, its quotes, or the sentence.
-_END = r"[^\n`]*?(?=`|\n|$|\bkubectl\b|[.;!?] [A-Z])"
+_END = r"[^\n`]*?(?=`|\n|$|\bkubectl\b|[.!?] (?-i:[A-Z]))"
 _KUBECTL = re.compile(
     rf"\bkubectl(?:-\w+)?[ \t]+(?!(?:to|and|or|is|can|as|with|for|from|command|output|client|version \w+ is)\b){_END}",
     re.IGNORECASE,
@@ -124,7 +124,7 @@ _OTHERS = re.compile(
 _SHELL = re.compile(
     r"\$\([^)\n]*\)?|\$\{[^}\n]*\}?|[^\n`|;&]*(?:\|\||&&|;|\|)[ \t]*(?:sh|bash|sudo|rm|curl|nc|python\d?)\b[^\n`]*"
 )
-_PROSE = re.compile(r"[\s\w.,:()'\"*-]*")
+_PROSE = re.compile(r"(?:[\s\w.,:()'\"*]|\b-\b)*")
 
 
 def without_commands(text: str, ours: Collection[str], instead: str) -> str:
@@ -132,8 +132,10 @@ def without_commands(text: str, ours: Collection[str], instead: str) -> str:
 
     def checked(found: re.Match[str]) -> str:
         command = found[0]
-        own = any(command.startswith(each) and _PROSE.fullmatch(command[len(each) :]) for each in ours)
-        return command if own or allowed(command.rstrip(" .,;:!?)\"'*")) else instead
+        ends = [each.end() for each in re.finditer(r"[^\s.,;:!?)\"'*](?=[.,;:!?)\"'*]*(?:\s|$))", command)]
+        told = [*(each for each in ours if command.startswith(each)), *(command[:end] for end in ends)]
+        safe = any((each in ours or allowed(each)) and _PROSE.fullmatch(command, len(each)) for each in told)
+        return command if safe else instead
 
     for pattern in (_SHELL, _OTHERS, _KUBECTL):
         text = pattern.sub(checked, text)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from explainer import hosts
 from explainer.commonplace import WORDS
@@ -175,7 +176,7 @@ def _base64(surface: str) -> list[Part]:
     start = int(surface.startswith("_"))
     text = surface[start:].rstrip("=")
     classes = re.sub(r"[-_+/]", "-", re.sub(r"\d", "0", re.sub(r"[A-Z]", "A", re.sub(r"[a-z]", "a", text))))
-    changes = sum(one != other for one, other in zip(classes, classes[1:], strict=False)) / max(len(text), 1)
+    changes = sum(one != other for one, other in pairwise(classes)) / max(len(text), 1)
     kinds = set(classes)
     if kinds >= {"a", "A", "0"}:
         chance = changes >= (0.38 if len(text) < 40 else 0.35)
@@ -188,8 +189,10 @@ _before_value = cache(
     lambda: Scanner(rf"(?:{KEY}{EQUALS}|{FLAG}[ \t]+)(?:\\*[\"'`])?", longest=False),
 )
 _HOST_WORD = (
-    r"(?i:\b(?:lookup|resolv(?:e|ing)|no such host:?|unknown host:?|host ?name|to host|dial (?:tcp|udp)[46]?)[ \t]+[\"']?"
-    rf"|[A-Za-z0-9_.-]*(?:host|hostname|server|servers|addr|address|endpoint|brokers?|upstream|nodename){EQUALS}(?:\\*[\"'])?)"
+    r"(?i:\b(?:lookup|resolv(?:e|ing)|no such host:?|unknown host:?|host ?name|to host|dial (?:tcp|udp)[46]?)"
+    r"[ \t]+[\"']?"
+    r"|[A-Za-z0-9_.-]*(?:host|hostname|server|servers|addr|address|endpoint|brokers?|upstream|nodename)"
+    rf"{EQUALS}(?:\\*[\"'])?)"
 )
 _before_host = cache(lambda: Scanner(_HOST_WORD, longest=False))
 
@@ -236,7 +239,7 @@ _NAMED_SHAPES = (
     hidden(r"[0-9A-Fa-f]{6,}", "ID", r"\b(?:containerd|docker|cri-o|podman)://"),
     hidden(rf"{_EDGE}(?:i|vol|subnet|vpc|sg|eni|ami|snap|rtb|igw|nat|lt|tgw)-[0-9a-f]{{8,17}}", "ID"),
     hidden(r"\barn:aws[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[0-9]*:[A-Za-z0-9_/.:*-]*[A-Za-z0-9_/*]", "ARN"),
-    hidden(rf"[^\s/\"':<>]*[^\s/\"':<>.,;)\]]", "USER", r"(?:/home|/Users|\\Users)[/\\]", _word),
+    hidden(r"[^\s/\"':<>]*[^\s/\"':<>.,;)\]]", "USER", r"(?:/home|/Users|\\Users)[/\\]", _word),
     Shape(rf"{_SCHEME}(?:[^\s/@\"'<>]+@)?{_LABEL}(?:\.{_LABEL})*", _url_host),
     Shape(rf"{_HOST_WORD}{_LABEL}(?:\.{_LABEL})*", _after_host_word),
     Shape(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})*\.(?:[A-Za-z]{{2,}}|xn--[a-z0-9-]+)", _host, doubtful=True),
