@@ -31,9 +31,10 @@ def private(host: str, *, sure: bool = False) -> bool:
 
 def address(text: str) -> list[Part]:
     """An IP address without its zone or the length of its network; the loopback and the unspecified one stay."""
-    plain, _, length = text.partition("/")
+    whole, _, length = text.partition("/")
+    plain = whole.partition("%")[0]
     try:
-        found = ipaddress.ip_address(plain.partition("%")[0])
+        found = ipaddress.ip_address(plain)
     except ValueError:
         # Zeros in front make no IP address, and hide nothing.
         four = [part for part in plain.split(".") if part.isdigit() and int(part) < 256]

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from explainer.commonplace import EVERYWHERE, SHARED, WORDS
+from explainer.commonplace import WORDS
+from explainer.mentions import KINDS, NAMESPACE_FLAG, image_parts, named
 from explainer.placeholders import NAME, Placeholders, sort_word
 from explainer.scanning import Scanner
 from explainer.shapes import Shape, Shapes, Span
@@ -13,28 +14,7 @@ _GENERATED = re.compile(r"(?:-(?:[bcdfghjklmnpqrstvwxz2456789]+|[a-z]*\d[a-z0-9]
 _JOINED_RIGHT = re.compile(rb"(?:-+[A-Za-z0-9]+)+")
 _JOINING = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _LONGEST = 253
-_KINDS = {
-    "NAMESPACE": "namespaces?|ns|-n|--namespace",
-    "POD": "pods?|po",
-    "DEPLOYMENT": "deployments?|deploy",
-    "STATEFULSET": "statefulsets?|sts",
-    "DAEMONSET": "daemonsets?|ds",
-    "REPLICASET": "replicasets?|rs",
-    "JOB": "jobs?",
-    "CRONJOB": "cronjobs?|cj",
-    "SERVICE": "services?|svc",
-    "NODE": "nodes?|no",
-    "CONTAINER": "containers?|init containers?",
-    "IMAGE": "images?",
-    "SECRET": "secrets?",
-    "CONFIGMAP": "config ?maps?|cm",
-    "CLAIM": "claims?|persistentvolumeclaims?|pvcs?",
-    "VOLUME": "volumes?|persistentvolumes?|pvs?",
-    "SERVICEACCOUNT": "service ?accounts?|sa",
-    "STORAGECLASS": "storage ?class(?:es)?|sc",
-    "HOST": "hosts?|hostname",
-}
-_ANY_KIND = "|".join(_KINDS.values())
+_ANY_KIND = "|".join(KINDS.values())
 
 
 class Name(NamedTuple):
@@ -51,7 +31,7 @@ class Names:
         self._placeholders = placeholders
         sorts: dict[str, set[str]] = {}
         for sort, text in (part for name in names for part in _parts(name)):
-            if text and text.lower() not in EVERYWHERE and text.lower() not in SHARED:
+            if text and named(text):
                 sorts.setdefault(text, set()).add(sort_word(sort))
         self._tags: dict[str, str] = {}
         for text in sorted(sorts, key=lambda each: (len(each), each)):
@@ -120,16 +100,11 @@ def _parts(name: Name) -> Iterator[Name]:
     if name.sort.lower() != "image":
         yield name
         return
-    path, _, _digest = name.text.partition("@")
-    path, _, tag = path.rpartition(":") if ":" in path.rpartition("/")[2] else (path, "", "")
-    first, _, rest = path.partition("/")
-    if rest and ("." in first or ":" in first or first == "localhost"):
-        yield Name("registry", first)
-        path = rest
-    yield Name("image", path)
-    yield from (Name("image", part) for part in path.split("/"))
-    if tag and not re.fullmatch(r"latest|stable|v?\d+(?:\.\d+){0,3}", tag):
-        yield Name("label", tag)
+    for start, end, sort in image_parts(name.text):
+        part = name.text[start:end]
+        yield Name("registry" if sort == "HOST" else sort, part)
+        if sort == "IMAGE":
+            yield from (Name(sort, each) for each in part.split("/"))
 
 
 def _words(texts: list[str]) -> Iterator[str]:
@@ -157,8 +132,10 @@ def _contexts(common: dict[str, set[str]], known: set[str]) -> Iterator[Shape]:
     """Where a word that anyone may write is surely a name: after its kind, in quotes, beside a slash or a hash."""
     for sort in sorted({sort for sorts in common.values() for sort in sorts}):
         words = f"(?i:{_either(text for text, sorts in common.items() if sort in sorts)})"
-        kinds = _KINDS.get(sort, re.escape(sort.lower()))
-        named = rf"(?i:(?:\b|-)(?:{kinds})(?:[ =]|: ?)(?:(?:named|name)[ =])?[\"'`]?)"
+        kinds = KINDS.get(sort, re.escape(sort.lower()))
+        named = rf"(?i:\b(?:{kinds})(?:[ =]|: ?)(?:(?:named|name)[ =])?[\"'`]?)"
+        if sort == "NAMESPACE":
+            named = f"(?:{named}|{NAMESPACE_FLAG})"
         yield Shape(rf"{named}{words}\b", _last_word(sort))
         yield Shape(rf"(?i:\b(?:{_ANY_KIND})(?:\.[a-z.]+)?)/{words}\b", _last_word(sort))
         yield Shape(rf"[\"'`]{words}[\"'`]", lambda surface, sort=sort: [(1, len(surface) - 1, sort)])  # type: ignore[misc]

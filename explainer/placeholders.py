@@ -18,6 +18,7 @@ SORTS = (
     "CLUSTER",
     "CONFIGMAP",
     "CONTAINER",
+    "CREDENTIAL",
     "CRONJOB",
     "DAEMONSET",
     "DATA",

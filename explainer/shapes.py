@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from explainer import hosts
+from explainer import hosts, mentions
 from explainer.commonplace import WORDS
 from explainer.hosts import Part
 from explainer.scanning import Scanner, Sorter
 from explainer.tokens import EQUALS, FLAG, KEY, TOKENS, WEBHOOKS
 
 # What is masked for good: whoever reads an answer sees that something was there, and no more.
-SECRET = "SECRET"
+SECRET = "CREDENTIAL"
 SECRETS = frozenset({SECRET, "TOKEN", "PRIVATEKEY", "DATA"})
 
 
@@ -101,7 +101,9 @@ _MASKED = re.compile(r"[*•xX.]{3,}|\$[({].*|%[({].*|\[?redacted.*", re.IGNOREC
 _UNSAID = {"true", "false", "null", "none", "nil", "undefined", "yes", "no"}
 
 
-def hidden(pattern: str, sort: str, head: str = "", fits: Callable[[str], bool] = bool) -> Shape:
+def hidden(
+    pattern: str, sort: str, head: str = "", fits: Callable[[str], bool] = bool, *, doubtful: bool = False
+) -> Shape:
     """What comes after the head is hidden if it fits."""
     before = cache(lambda: Scanner(head, longest=False))
 
@@ -109,7 +111,7 @@ def hidden(pattern: str, sort: str, head: str = "", fits: Callable[[str], bool] 
         start = before().head(surface.encode("latin-1")) if head else int(surface.startswith("_"))
         return [(start, len(surface), sort)] if fits(surface[start:]) else []
 
-    return Shape(head + pattern, parts)
+    return Shape(head + pattern, parts, doubtful)
 
 
 def _word(value: str) -> bool:
@@ -219,7 +221,7 @@ _SECRET_SHAPES = (
         r"(?i:\b(?:bearer|basic)[ \t]+)",
         lambda value: re.search(r"\d|=|[a-z][A-Z]", value) is not None,
     ),
-    Shape(rf"{_SCHEME}[^\s/@\"'<>]+@", _credentials),
+    Shape(rf"{_SCHEME}[^\s/\"'<>]+@", _credentials),
     Shape(rf"{_SCHEME}[^\s:/@\"'<>]*:[^\s@\"'<>]+@", _credentials),
     Shape(r"[A-Za-z0-9_.-]+:[^\s@\"']+@(?:tcp|unix|udp)\(", _userinfo),
     hidden(r"[^\s\"']+", SECRET, r"(?:-u|--user)[ \t]+[\"']?[^\s:\"']+:"),
@@ -228,7 +230,8 @@ _NAMED_SHAPES = (
     hidden(r"[A-Za-z0-9._%+'-]*[A-Za-z0-9_%+]@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "EMAIL"),
     Shape(rf"{_EDGE}[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3,}}(?:/[0-9]{{1,2}})?", _address),
     Shape(
-        rf"(?:{_EDGE}(?:{_HEX4}:){{7}}{_HEX4}|(?:{_EDGE}{_HEX4}(?::{_HEX4}){{0,6}})?::(?:{_HEX4}(?::{_HEX4}){{0,6}})?(?::{_IPV4})?)"
+        rf"(?:{_EDGE}(?:{_HEX4}:){{7}}{_HEX4}\b"
+        rf"|(?:{_EDGE}{_HEX4}(?::{_HEX4}){{0,6}}|\B)::(?:{_HEX4}(?::{_HEX4}){{0,6}}\b)?(?::{_IPV4})?)"
         r"(?:%[A-Za-z0-9]+)?(?:/[0-9]{1,3})?",
         _address,
     ),
@@ -240,7 +243,15 @@ _NAMED_SHAPES = (
     hidden(rf"{_EDGE}(?:i|vol|subnet|vpc|sg|eni|ami|snap|rtb|igw|nat|lt|tgw)-[0-9a-f]{{8,17}}", "ID"),
     hidden(r"\barn:aws[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[0-9]*:[A-Za-z0-9_/.:*-]*[A-Za-z0-9_/*]", "ARN"),
     hidden(r"[^\s/\"':<>]*[^\s/\"':<>.,;)\]]", "USER", r"(?:/home|/Users|\\Users)[/\\]", _word),
-    Shape(rf"{_SCHEME}(?:[^\s/@\"'<>]+@)?{_LABEL}(?:\.{_LABEL})*", _url_host),
+    *(hidden(pattern, sort, head, mentions.named) for pattern, sort, head in mentions.MENTIONS),
+    hidden(mentions.USER, "USER", mentions.USER_HEAD, lambda name: not name.startswith("system:"), doubtful=True),
+    Shape(mentions.PAIR, mentions.pair, doubtful=True),
+    Shape(mentions.ASSIGNED, mentions.assigned),
+    Shape(mentions.IMAGE, mentions.image, doubtful=True),
+    Shape(mentions.IMAGE_OF_ALL, mentions.image_parts),
+    Shape(mentions.LOG_NAME, mentions.log_name),
+    Shape(mentions.ACCOUNT, mentions.account),
+    Shape(rf"{_SCHEME}(?:[^\s/\"'<>]+@)?{_LABEL}(?:\.{_LABEL})*", _url_host),
     Shape(rf"{_HOST_WORD}{_LABEL}(?:\.{_LABEL})*", _after_host_word),
     Shape(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})*\.(?:[A-Za-z]{{2,}}|xn--[a-z0-9-]+)", _host, doubtful=True),
     Shape(rf"{_EDGE}[0-9A-Fa-f]{{12,}}", _hex, doubtful=True),

@@ -18,7 +18,7 @@ TOKENS = (
     r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|NRAK-[A-Z0-9]{20,}|gl(?:c|sa)_[A-Za-z0-9+/=_]{20,}|lin_api_[A-Za-z0-9]{20,}",
     r"[0-9]{8,10}:[A-Za-z0-9_-]{35}|dapi[0-9a-f]{32}|sntry[su]_[A-Za-z0-9+/=_-]{20,}|ATATT3[A-Za-z0-9_=-]{20,}",
     r"AGE-SECRET-KEY-1[0-9A-Z]{50,}|PMAK-[0-9a-f-]{30,}|ntn_[A-Za-z0-9]{30,}|dop_v1_[0-9a-f]{32,}",
-    r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}",  # JSON Web Tokens
+    r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]+){1,4}",  # JSON Web Tokens
 )
 
 # Addresses that are a secret as a whole.
