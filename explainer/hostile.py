@@ -101,6 +101,7 @@ def defuse(
     text = _SLACK.sub(lambda found: found[1] if found[1] in links else found[2] or LINK, text)
     while (fewer := _TAG.sub("", text)) != text:
         text = fewer
+    text = text.replace("](", "] (")  # half of a link would take its other half from what stands before
     text = readonly.without_commands(text, commands, COMMAND)
     text = _ADDRESS.sub(lambda found: _ours(found[0], links), text)
     text = _BARE_HOST.sub(lambda found: _unlinked(found, links, hosts), text)

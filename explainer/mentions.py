@@ -34,6 +34,9 @@ KINDS = {
 }
 _OBJECT = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _IMAGE = r"[A-Za-z0-9](?:[A-Za-z0-9._:/@-]*[A-Za-z0-9])?"
+_PREFIXED = re.compile(
+    r"(?i)(?:anti|auto|co|ex|in|inter|intra|multi|non|out|post|pre|re|read|run|self|semi|sub|up|un|well)-|v?[\d.%]+[a-z]{0,2}\Z"
+)
 _VERSION = re.compile(r"latest|stable|v?\d+(?:\.\d+){0,3}")
 
 NAMESPACE_FLAG = r"(?:\B-n|--namespace)[ \t=]"
@@ -50,7 +53,16 @@ MENTIONS = [
         for sort, kinds in KINDS.items()
         if sort not in {"IMAGE", "USER", "SECRET", "HOST"}
     ),
+    (_OBJECT, "NODE", r"(?i:\b(?:on|to|from) node[ \t]+)"),
+    (_OBJECT, "STORAGECLASS", r"(?i:\b(?:storage|in) ?class[ \t]+)"),
+    (r"[A-Za-z0-9 .-]*[A-Za-z0-9]", "VOLUME", r"(?i:\bvolumes=\[)"),
     (r"[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?", "NAMESPACE", NAMESPACE_FLAG),
+]
+# Without quotes it is a name only if it does not read like a word: see `unusual`.
+UNQUOTED = [
+    (_OBJECT, sort, rf"(?i:\b(?:{kinds})(?:\(s\))?[ \t]+)")
+    for sort, kinds in KINDS.items()
+    if sort not in {"IMAGE", "USER", "HOST", "NAMESPACE"}
 ]
 USER_HEAD, USER = r"(?i:\busers?[ \t]+\\*[\"'])", r"[A-Za-z0-9:._@-]*[A-Za-z0-9]"
 
@@ -67,6 +79,16 @@ ACCOUNT = rf"\bsystem:serviceaccounts?:{_OBJECT}(?::{_OBJECT})?"
 def named(text: str) -> bool:
     """Whether it is worth masking: not what every cluster has."""
     return text.lower() not in EVERYWHERE and text.lower() not in SHARED
+
+
+def unusual(text: str) -> bool:
+    """Whether it reads like a name that somebody or a controller has given, and like no word of English."""
+    return named(text) and (re.search(r"\d", text) is not None or "-" in text) and _PREFIXED.match(text) is None
+
+
+def unspoken(text: str) -> bool:
+    """Whether it is no common word."""
+    return named(text) and text.lower() not in WORDS
 
 
 def image_parts(image: str) -> list[tuple[int, int, str]]:

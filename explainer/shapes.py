@@ -228,6 +228,9 @@ _SECRET_SHAPES = (
 )
 _NAMED_SHAPES = (
     hidden(r"[A-Za-z0-9._%+'-]*[A-Za-z0-9_%+]@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "EMAIL"),
+    # Where a message was cut.
+    hidden(r"[A-Za-z0-9._%+'-]+@[A-Za-z0-9.-]*\.\.\.", "EMAIL"),
+    hidden(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})+\.\.\.", "HOST"),
     Shape(rf"{_EDGE}[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3,}}(?:/[0-9]{{1,2}})?", _address),
     Shape(
         rf"(?:{_EDGE}(?:{_HEX4}:){{7}}{_HEX4}\b"
@@ -243,7 +246,8 @@ _NAMED_SHAPES = (
     hidden(rf"{_EDGE}(?:i|vol|subnet|vpc|sg|eni|ami|snap|rtb|igw|nat|lt|tgw)-[0-9a-f]{{8,17}}", "ID"),
     hidden(r"\barn:aws[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[0-9]*:[A-Za-z0-9_/.:*-]*[A-Za-z0-9_/*]", "ARN"),
     hidden(r"[^\s/\"':<>]*[^\s/\"':<>.,;)\]]", "USER", r"(?:/home|/Users|\\Users)[/\\]", _word),
-    *(hidden(pattern, sort, head, mentions.named) for pattern, sort, head in mentions.MENTIONS),
+    *(hidden(pattern, sort, head, mentions.unspoken, doubtful=True) for pattern, sort, head in mentions.MENTIONS),
+    *(hidden(pattern, sort, head, mentions.unusual, doubtful=True) for pattern, sort, head in mentions.UNQUOTED),
     hidden(mentions.USER, "USER", mentions.USER_HEAD, lambda name: not name.startswith("system:"), doubtful=True),
     Shape(mentions.PAIR, mentions.pair, doubtful=True),
     Shape(mentions.ASSIGNED, mentions.assigned),

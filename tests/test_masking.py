@@ -411,7 +411,7 @@ pieces = st.sampled_from(
 texts = st.one_of(st.text(max_size=60), st.lists(st.one_of(pieces, st.text(max_size=3)), max_size=14).map("".join))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(texts, min_size=1, max_size=3))
 @example(["NAME_bcdfg_", "web_bcdfg"])
 @example(["a\ud800web\udfff"])
@@ -422,7 +422,7 @@ def test_every_text_comes_back_as_it_was(given_texts: list[str]) -> None:
         assert not mask.strange(mask.mask(text))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(texts, max_size=3).map(" ".join),
     st.lists(st.from_regex(r"[a-z][a-z0-9]{6,12}", fullmatch=True), min_size=1, max_size=4),
@@ -435,7 +435,7 @@ def test_no_name_is_left_of_any_text(text: str, planted: list[str]) -> None:
             assert not re.search(rf"(?<![A-Za-z0-9]){name}(?![A-Za-z0-9])", left)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(texts, texts)
 def test_masking_twice_masks_alike(one: str, other: str) -> None:
     first, again = masker(), masker()
