@@ -33,6 +33,7 @@ KINDS = {
     "USER": "users?",
 }
 _OBJECT = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+_UNUSUAL = r"(?:[0-9]|[A-Za-z][A-Za-z.]*(?:[0-9]|-[A-Za-z0-9]))(?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
 _IMAGE = r"[A-Za-z0-9](?:[A-Za-z0-9._:/@-]*[A-Za-z0-9])?"
 _PREFIXED = re.compile(
     r"(?i)(?:anti|auto|co|ex|in|inter|intra|multi|non|out|post|pre|re|read|run|self|semi|sub|up|un|well)-|v?[\d.%]+[a-z]{0,2}\Z"
@@ -60,7 +61,7 @@ MENTIONS = [
 ]
 # Without quotes it is a name only if it does not read like a word: see `unusual`.
 UNQUOTED = [
-    (_OBJECT, sort, rf"(?i:\b(?:{kinds})(?:\(s\))?[ \t]+)")
+    (_UNUSUAL, sort, rf"(?i:\b(?:{kinds})(?:\(s\))?[ \t]+)")
     for sort, kinds in KINDS.items()
     if sort not in {"IMAGE", "USER", "HOST", "NAMESPACE"}
 ]
@@ -82,8 +83,8 @@ def named(text: str) -> bool:
 
 
 def unusual(text: str) -> bool:
-    """Whether it reads like a name that somebody or a controller has given, and like no word of English."""
-    return named(text) and (re.search(r"\d", text) is not None or "-" in text) and _PREFIXED.match(text) is None
+    """Whether what has a digit or a hyphen reads like a name, and not like a word of English or an amount."""
+    return named(text) and _PREFIXED.match(text) is None
 
 
 def unspoken(text: str) -> bool:

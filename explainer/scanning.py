@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+_UNDERSCORE = ord("_")
 _MEMORY = 64 << 20  # bytes that one may take: enough for thousands of names
 
 
@@ -16,11 +17,16 @@ class Scanner:
 
     def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Where it matches. An underscore at the end of one match may begin the next."""
-        at = 0
-        while found := self.after(text, at):
-            start, end = found
-            yield start, end
-            at = end - 1 if text[end - 1 : end] == b"_" and end - 1 > start else end
+        at: int | None = 0
+        while at is not None:
+            begun, at = at, None
+            for found in self._pattern.finditer(text, begun):
+                start, end = found.span()
+                if start < end:
+                    yield start, end
+                if end - 1 > start and text[end - 1] == _UNDERSCORE:
+                    at = end - 1
+                    break
 
     def after(self, text: bytes, at: int, end: int | None = None) -> tuple[int, int] | None:
         """The first match from there on, before an end."""

@@ -23,7 +23,7 @@ class Shape:
 
     pattern: str
     hidden: Callable[[str], list[Part]]
-    doubtful: bool = False  # it may take in something else when it is not what it seems
+    doubt: int = 0  # what was not what it seemed may hold something of less doubt
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,23 @@ class Shapes:
         self._shapes = tuple(shapes)
         self._scanner = Scanner("|".join(f"(?:{shape.pattern})" for shape in shapes))
         self._sorter = Sorter([shape.pattern for shape in shapes])
-        sure = [shape for shape in shapes if not shape.doubtful]
         self._told: dict[bytes, list[Part]] = {}
-        self._sure = Shapes(sure) if len(sure) < len(shapes) else None
+        most = max(shape.doubt for shape in shapes)
+        self._surer = Shapes([shape for shape in shapes if shape.doubt < most]) if most else None
 
     def spans(self, text: bytes) -> Iterator[Span]:
-        at = 0
-        while found := self._scanner.after(text, at):
-            start, end = found
-            spans = self._hidden(text, start, end)
-            yield from spans
-            if not spans and self._sure and (end - start > 16 or _ANY.search(text, start, end)):
-                spans, end = self._sure.within(text, start, end)
-                yield from spans
-            at = end - 1 if text[end - 1 : end] == b"_" and end - 1 > start else end
+        """What is to be hidden. Where two overlap, both are."""
+        for start, end in self._scanner.spans(text):
+            yield from self._at(text, start, end)
 
-    def within(self, text: bytes, start: int, end: int) -> tuple[list[Span], int]:
-        """What begins there, and where it ends: it may reach beyond."""
+    def _at(self, text: bytes, start: int, end: int) -> list[Span]:
+        spans = self._hidden(text, start, end)
+        if not spans and self._surer and (end - start > 16 or _ANY.search(text, start, end)):
+            return self._surer._within(text, start, end)
+        return spans
+
+    def _within(self, text: bytes, start: int, end: int) -> list[Span]:
+        """What begins there. It may reach beyond."""
         spans: list[Span] = []
         at, window = max(start - 1, 0), min(end + 256, len(text))
         while at < end:
@@ -67,9 +67,9 @@ class Shapes:
                 found = self._scanner.after(text, at)
             if not found or found[0] >= end:
                 break
-            spans += self._hidden(text, *found)
+            spans += self._at(text, *found)
             at = found[1]
-        return spans, max(at, end)
+        return spans
 
     def _hidden(self, text: bytes, start: int, end: int) -> list[Span]:
         surface = text[start:end]
@@ -97,13 +97,11 @@ _BARE = rf"{_QUOTED}*[^\s\"'`;&<>,.)\]}}:\\]"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
 _HEX4 = r"[0-9A-Fa-f]{1,4}"
 _IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
-_MASKED = re.compile(r"[*•xX.]{3,}|\$[({].*|%[({].*|\[?redacted.*", re.IGNORECASE)
+_MASKED = re.compile(r"[*•xX.]{3,}|\$\(\w+\)?|\$\{\w+\}?|\[?redacted\]?", re.IGNORECASE)
 _UNSAID = {"true", "false", "null", "none", "nil", "undefined", "yes", "no"}
 
 
-def hidden(
-    pattern: str, sort: str, head: str = "", fits: Callable[[str], bool] = bool, *, doubtful: bool = False
-) -> Shape:
+def hidden(pattern: str, sort: str, head: str = "", fits: Callable[[str], bool] = bool, *, doubt: int = 0) -> Shape:
     """What comes after the head is hidden if it fits."""
     before = cache(lambda: Scanner(head, longest=False))
 
@@ -111,7 +109,7 @@ def hidden(
         start = before().head(surface.encode("latin-1")) if head else int(surface.startswith("_"))
         return [(start, len(surface), sort)] if fits(surface[start:]) else []
 
-    return Shape(head + pattern, parts, doubtful)
+    return Shape(head + pattern, parts, doubt)
 
 
 def _word(value: str) -> bool:
@@ -122,7 +120,11 @@ def _value(surface: str) -> list[Part]:
     """Of a key and its value, the value; not where a sentence goes on after a colon, or numbers are counted."""
     start = _before_value().head(surface.encode("latin-1"))
     value, head = surface[start:], surface[:start]
-    if value.lower() in _UNSAID or _MASKED.fullmatch(value) or (re.search(r"(?i)pwd\W+$", head) and value[:1] == "/"):
+    if (
+        value.lower() in _UNSAID
+        or _MASKED.fullmatch(value)
+        or (re.search(r"(?i)pwd\W+$", head) and re.fullmatch(r"/[\w./-]*", value))
+    ):
         return []
     if re.search(r"[^\"']: $", head) and value.lower() in WORDS:
         return []
@@ -246,20 +248,20 @@ _NAMED_SHAPES = (
     hidden(rf"{_EDGE}(?:i|vol|subnet|vpc|sg|eni|ami|snap|rtb|igw|nat|lt|tgw)-[0-9a-f]{{8,17}}", "ID"),
     hidden(r"\barn:aws[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[0-9]*:[A-Za-z0-9_/.:*-]*[A-Za-z0-9_/*]", "ARN"),
     hidden(r"[^\s/\"':<>]*[^\s/\"':<>.,;)\]]", "USER", r"(?:/home|/Users|\\Users)[/\\]", _word),
-    *(hidden(pattern, sort, head, mentions.unspoken, doubtful=True) for pattern, sort, head in mentions.MENTIONS),
-    *(hidden(pattern, sort, head, mentions.unusual, doubtful=True) for pattern, sort, head in mentions.UNQUOTED),
-    hidden(mentions.USER, "USER", mentions.USER_HEAD, lambda name: not name.startswith("system:"), doubtful=True),
-    Shape(mentions.PAIR, mentions.pair, doubtful=True),
+    *(hidden(pattern, sort, head, mentions.unspoken, doubt=2) for pattern, sort, head in mentions.MENTIONS),
+    *(hidden(pattern, sort, head, mentions.unusual, doubt=2) for pattern, sort, head in mentions.UNQUOTED),
+    hidden(mentions.USER, "USER", mentions.USER_HEAD, lambda name: not name.startswith("system:"), doubt=2),
+    Shape(mentions.PAIR, mentions.pair, doubt=2),
     Shape(mentions.ASSIGNED, mentions.assigned),
-    Shape(mentions.IMAGE, mentions.image, doubtful=True),
+    Shape(mentions.IMAGE, mentions.image, doubt=2),
     Shape(mentions.IMAGE_OF_ALL, mentions.image_parts),
     Shape(mentions.LOG_NAME, mentions.log_name),
     Shape(mentions.ACCOUNT, mentions.account),
     Shape(rf"{_SCHEME}(?:[^\s/\"'<>]+@)?{_LABEL}(?:\.{_LABEL})*", _url_host),
-    Shape(rf"{_HOST_WORD}{_LABEL}(?:\.{_LABEL})*", _after_host_word),
-    Shape(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})*\.(?:[A-Za-z]{{2,}}|xn--[a-z0-9-]+)", _host, doubtful=True),
-    Shape(rf"{_EDGE}[0-9A-Fa-f]{{12,}}", _hex, doubtful=True),
-    Shape(rf"{_EDGE}[A-Za-z0-9+/_-]{{24,}}={{0,2}}|{_EDGE}[A-Za-z0-9+/]{{14,}}={{1,2}}", _base64, doubtful=True),
+    Shape(rf"{_HOST_WORD}{_LABEL}(?:\.{_LABEL})*", _after_host_word, doubt=2),
+    Shape(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})*\.(?:[A-Za-z]{{2,}}|xn--[a-z0-9-]+)", _host, doubt=1),
+    Shape(rf"{_EDGE}[0-9A-Fa-f]{{12,}}", _hex, doubt=1),
+    Shape(rf"{_EDGE}[A-Za-z0-9+/_-]{{24,}}={{0,2}}|{_EDGE}[A-Za-z0-9+/]{{14,}}={{1,2}}", _base64, doubt=1),
 )
 
 

@@ -151,6 +151,17 @@ RANDOM = "q7Zx3PvB9tLm2KdR8wYh5NcJ4sFg6Tua"
         'Back-off pulling image "«reg.acme.com»:5000/«team/cart»:«1.2-rc1»"',
         "failed to resolve reference «reg.acme.com»/«team/cart»:1.2: not found",
         "ghcr.io/«acme/cart»:v1.2.3",
+        "on node «n7»: pod «cart-0» waits",
+        "volume for «10.1.2.3», node «db.acme.com» is gone, pod «10.1.2.4»",
+        "Unable to mount: unmounted volumes=[«spool»], unattached volumes=[«disk cache-1»]",
+        "kubectl get pods -n «blue»",
+        # inside what is none of these itself
+        "/var/lib/some-longer-path-of-files/for/password=«hunter2»",
+        "PWD=«/app?password=hunter2»",
+        "cache of «10.1.2.3».txt",
+        # where a message was cut
+        "by «alice@acme...»",
+        "lookup of «db.internal.ac...»",
     ],
 )
 def test_what_has_a_private_shape_is_masked(marked: str) -> None:
