@@ -26,6 +26,9 @@ SHARED = _words(
     """
 )
 
+# What values say that say nothing.
+UNSAID = _words("true false null none nil undefined yes no unknown latest stable")
+
 # English and Kubernetes words that a message may hold for their own sake. A name like that is masked only where the
 # text says that it is a name.
 WORDS = _words(

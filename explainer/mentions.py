@@ -3,7 +3,7 @@
 import re
 
 from explainer import hosts
-from explainer.commonplace import EVERYWHERE, SHARED, WORDS
+from explainer.commonplace import EVERYWHERE, SHARED, UNSAID, WORDS
 from explainer.hosts import Part
 from explainer.placeholders import NAME
 from explainer.scanning import Scanner
@@ -38,7 +38,7 @@ _IMAGE = r"[A-Za-z0-9](?:[A-Za-z0-9._:/@-]*[A-Za-z0-9])?"
 _PREFIXED = re.compile(
     r"(?i)(?:anti|auto|co|ex|in|inter|intra|multi|non|out|post|pre|re|read|run|self|semi|sub|up|un|well)-|v?[\d.%]+[a-z]{0,2}\Z"
 )
-_VERSION = re.compile(r"latest|stable|v?\d+(?:\.\d+){0,3}")
+_VERSION = re.compile(r"latest|stable|v?\d{1,3}(?:\.\d+){0,2}")
 
 NAMESPACE_FLAG = r"(?:\B-n|--namespace)[ \t=]"
 
@@ -78,8 +78,9 @@ ACCOUNT = rf"\bsystem:serviceaccounts?:{_OBJECT}(?::{_OBJECT})?"
 
 
 def named(text: str) -> bool:
-    """Whether it is worth masking: not what every cluster has."""
-    return text.lower() not in EVERYWHERE and text.lower() not in SHARED
+    """Whether it is worth masking: not what every cluster has, and neither a version nor a small number."""
+    lower = text.lower()
+    return lower not in EVERYWHERE and lower not in SHARED and lower not in UNSAID and _VERSION.fullmatch(text) is None
 
 
 def unusual(text: str) -> bool:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from explainer.commonplace import WORDS
+from explainer.hosts import Part
 from explainer.mentions import KINDS, NAMESPACE_FLAG, image_parts, named
 from explainer.placeholders import NAME, Placeholders, sort_word
 from explainer.scanning import Scanner
@@ -133,34 +135,30 @@ def _contexts(common: dict[str, set[str]], known: set[str]) -> Iterator[Shape]:
     for sort in sorted({sort for sorts in common.values() for sort in sorts}):
         words = f"(?i:{_either(text for text, sorts in common.items() if sort in sorts)})"
         kinds = KINDS.get(sort, re.escape(sort.lower()))
-        named = rf"(?i:\b(?:{kinds})(?:[ =]|: ?)(?:(?:named|name)[ =])?[\"'`]?)"
+        before = rf"(?i:\b(?:{kinds})(?:[ =]|: ?)(?:(?:named|name)[ =])?[\"'`]?)"
         if sort == "NAMESPACE":
-            named = f"(?:{named}|{NAMESPACE_FLAG})"
-        yield Shape(rf"{named}{words}\b", _last_word(sort))
-        yield Shape(rf"(?i:\b(?:{_ANY_KIND})(?:\.[a-z.]+)?)/{words}\b", _last_word(sort))
-        yield Shape(rf"[\"'`]{words}[\"'`]", lambda surface, sort=sort: [(1, len(surface) - 1, sort)])  # type: ignore[misc]
-        yield Shape(rf"_{words}\(", lambda surface, sort=sort: [(1, len(surface) - 1, sort)])  # type: ignore[misc]
+            before = f"(?:{before}|{NAMESPACE_FLAG})"
+        yield Shape(rf"{before}{words}\b", partial(_last_word, sort))
+        yield Shape(rf"(?i:\b(?:{_ANY_KIND})(?:\.[a-z.]+)?)/{words}\b", partial(_last_word, sort))
+        yield Shape(rf"[\"'`]{words}[\"'`]|_{words}\(", partial(_inner, sort))
         yield Shape(rf"\b{words}(?:-[bcdfghjklmnpqrstvwxz2456789]{{5,10}}|-[0-9]{{1,10}})+", _whole)
-        yield Shape(rf"\b[A-Za-z0-9.-]+/{words}\b|\b{words}/[A-Za-z0-9][A-Za-z0-9.-]*", _beside(sort, known))
+        yield Shape(rf"\b[A-Za-z0-9.-]+/{words}\b|\b{words}/[A-Za-z0-9][A-Za-z0-9.-]*", partial(_beside, known))
 
 
-def _whole(surface: str) -> list[tuple[int, int, str]]:
+def _whole(surface: str) -> list[Part]:
     return [(0, len(surface), NAME)]
 
 
-def _last_word(sort: str):  # type: ignore[no-untyped-def]
-    def parts(surface: str) -> list[tuple[int, int, str]]:
-        found = re.search(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z", surface)
-        return [(found.start(), len(surface), sort)] if found else []
-
-    return parts
+def _inner(sort: str, surface: str) -> list[Part]:
+    return [(1, len(surface) - 1, sort)]
 
 
-def _beside(sort: str, known: set[str]):  # type: ignore[no-untyped-def]
-    def parts(surface: str) -> list[tuple[int, int, str]]:
-        left, _, right = surface.partition("/")
-        if _folded(left) in known and _folded(right) in known:
-            return [(0, len(left), NAME), (len(left) + 1, len(surface), NAME)]
-        return []
+def _last_word(sort: str, surface: str) -> list[Part]:
+    found = re.search(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z", surface)
+    return [(found.start(), len(surface), sort)] if found else []
 
-    return parts
+
+def _beside(known: set[str], surface: str) -> list[Part]:
+    left, _, right = surface.partition("/")
+    both = _folded(left) in known and _folded(right) in known
+    return [(0, len(left), NAME), (len(left) + 1, len(surface), NAME)] if both else []

@@ -7,7 +7,7 @@ from functools import cache
 from itertools import pairwise
 
 from explainer import hosts, mentions
-from explainer.commonplace import WORDS
+from explainer.commonplace import UNSAID, WORDS
 from explainer.hosts import Part
 from explainer.scanning import Scanner, Sorter
 from explainer.tokens import EQUALS, FLAG, KEY, TOKENS, WEBHOOKS
@@ -98,7 +98,6 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?"
 _HEX4 = r"[0-9A-Fa-f]{1,4}"
 _IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
 _MASKED = re.compile(r"[*•xX.]{3,}|\$\(\w+\)?|\$\{\w+\}?|\[?redacted\]?", re.IGNORECASE)
-_UNSAID = {"true", "false", "null", "none", "nil", "undefined", "yes", "no"}
 
 
 def hidden(pattern: str, sort: str, head: str = "", fits: Callable[[str], bool] = bool, *, doubt: int = 0) -> Shape:
@@ -113,7 +112,7 @@ def hidden(pattern: str, sort: str, head: str = "", fits: Callable[[str], bool] 
 
 
 def _word(value: str) -> bool:
-    return value.lower() not in WORDS and value.lower() not in _UNSAID and _MASKED.fullmatch(value) is None
+    return value.lower() not in WORDS and value.lower() not in UNSAID and _MASKED.fullmatch(value) is None
 
 
 def _value(surface: str) -> list[Part]:
@@ -121,7 +120,7 @@ def _value(surface: str) -> list[Part]:
     start = _before_value().head(surface.encode("latin-1"))
     value, head = surface[start:], surface[:start]
     if (
-        value.lower() in _UNSAID
+        value.lower() in UNSAID
         or _MASKED.fullmatch(value)
         or (re.search(r"(?i)pwd\W+$", head) and re.fullmatch(r"/[\w./-]*", value))
     ):

@@ -25,6 +25,8 @@ NAMES = (
     Name("Pod", "test"),
     Name("Service", "a"),
     Name("label", "1"),
+    Name("label", "true"),
+    Name("label", "1.2"),
     Name("namespace", "default"),
     Name("PersistentVolumeClaim", "data-db-0"),
 )
@@ -215,6 +217,7 @@ def test_what_only_looks_private_stays(text: str) -> None:
 @pytest.mark.parametrize(
     "marked",
     [
+        'the value "1" is "true", version 1.2',
         "pod «web-5d8f7c-x2vkq» of «web» in «shop»",
         "(«web»), '«web»': \"«web»\"; «web». `«web»`/«shop»",
         "«WEB» and «Web», «WEB»_SERVICE_HOST, «web_api», «web.api»",
