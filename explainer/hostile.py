@@ -71,14 +71,14 @@ def enclose(name: str, text: str, mark: str) -> str:
     return f"<{name} {mark}>\n{text}\n</{name} {mark}>"
 
 
-_SCHEMES = r"(?:[a-z][a-z0-9+.-]{1,20}://|(?:javascript|data|vbscript|mailto|tel|file|blob|about|ms-[a-z-]+):(?=\S))"
+_SCHEMES = r"(?:[a-z][a-z0-9+.-]{0,20}://|(?<![A-Za-z0-9])(?:javascript|data|vbscript|mailto|tel|file|blob|about|ms-[a-z-]+):(?=\S))"
 _IMAGE = re.compile(r"!\[([^\]\n]*)\](?:\([^)\n]*\)?|\[[^\]\n]*\])")
 _REFERENCE = re.compile(r"^[ ]{0,3}\[[^\]\n]+\]:[^\n]*$", re.MULTILINE)
 _LINKED = re.compile(r"\[([^\]\n]*)\]\(\s*<?([^)\s>]*)>?[^)\n]*\)?|\[([^\]\n]+)\]\[[^\]\n]*\]")
 _SLACK = re.compile(rf"<({_SCHEMES}[^|>\s]*)(?:\|([^>\n]*))?>", re.IGNORECASE)
 _TAG = re.compile(r"<(?!(?:none|nil|unknown|invalid|unset|pending|no value)>)[/!@#?a-z][^>\n]*>?", re.IGNORECASE)
-_ADDRESS = re.compile(rf"(?<![A-Za-z0-9])(?:{_SCHEMES}|www\.)[^\s<>\"'`)\]]*", re.IGNORECASE)
-_MENTION = re.compile(r"(?<![A-Za-z0-9._/-])@+(?=[A-Za-z0-9_])")
+_ADDRESS = re.compile(rf"(?:{_SCHEMES}|(?<![A-Za-z0-9])www\.)[^\s<>\"'`)\]]*", re.IGNORECASE)
+_MENTION = re.compile(r"(?<![A-Za-z0-9])@+(?=[A-Za-z0-9_])")
 _BARE_HOST = re.compile(r"(?<![\w@.-])((?:[A-Za-z0-9-]+\.)+)([A-Za-z]{2,})(?![\w-]|\.\w)(?:(?:[:/][^\s<>\"'`)\]]*)?)")
 _ENTITY = re.compile(r"&(?:#\d+;?|#x[0-9a-f]+;?|[a-z]{2,8};)", re.IGNORECASE)
 

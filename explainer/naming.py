@@ -10,7 +10,7 @@ from explainer.hosts import Part
 from explainer.mentions import KINDS, NAMESPACE_FLAG, image_parts, named
 from explainer.placeholders import NAME, Placeholders, sort_word
 from explainer.scanning import Scanner
-from explainer.shapes import Shape, Shapes, Span
+from explainer.shapes import SECRETS, Shape, Shapes, Span
 
 _GENERATED = re.compile(r"(?:-(?:[bcdfghjklmnpqrstvwxz2456789]+|[a-z]*\d[a-z0-9]*))+")  # as controllers name things
 _JOINED_RIGHT = re.compile(rb"(?:-+[A-Za-z0-9]+)+")
@@ -34,7 +34,8 @@ class Names:
         sorts: dict[str, set[str]] = {}
         for sort, text in (part for name in names for part in _parts(name)):
             if text and named(text):
-                sorts.setdefault(text, set()).add(sort_word(sort))
+                word = sort_word(sort)
+                sorts.setdefault(text, set()).add(NAME if word in SECRETS else word)
         self._tags: dict[str, str] = {}
         for text in sorted(sorts, key=lambda each: (len(each), each)):
             sort = next(iter(sorts[text])) if len(sorts[text]) == 1 else NAME
@@ -57,6 +58,8 @@ class Names:
 
     def placeholder(self, text: str, sort: str) -> str:
         """What stands for a text that was found: one that holds a name is told to belong to it."""
+        if sort in SECRETS:
+            return self._placeholders.make(text, sort, secret=True)
         return self._placeholders.known(text) or self._placeholders.make(text, sort, self._holds(_folded(text)))
 
     def _holds(self, folded: str) -> str:

@@ -71,7 +71,7 @@ class Placeholders:
         self._key = blake2b(key, digest_size=32).digest()
         self._texts: dict[str, str] = {}
         self._sorts: dict[str, str] = {}
-        self._made: dict[str, str] = {}
+        self._made: dict[tuple[str, bool], str] = {}
         words = sorted({*SORTS, *map(sort_word, sorts)}, key=lambda word: (-len(word), word))
         sorts_pattern = "|".join(words)
         self.lookalike = rf"(?i:(?:{sorts_pattern})(?:\\?_|-)[{TAG}]{{{SHORTEST},}})"
@@ -81,17 +81,17 @@ class Placeholders:
         )
 
     def known(self, text: str) -> str | None:
-        """What stands for it already."""
-        return self._made.get(text)
+        """What stands for a name already."""
+        return self._made.get((text, False))
 
-    def make(self, text: str, sort: str, base: str = "") -> str:
-        """What stands for a text. `base` is the tag of what it belongs to."""
-        made = self._made.get(text)
+    def make(self, text: str, sort: str, base: str = "", *, secret: bool = False) -> str:
+        """What stands for a text. `base` is the tag of what it belongs to. A secret that is a name too is another."""
+        made = self._made.get((text, secret))
         if made is None:
-            tag = self._tag(text, base)
+            tag = self._tag(f"\0{text}" if secret else text, base)
             word = sort_word(sort)
             self._texts[tag], self._sorts[tag] = text, word
-            made = self._made[text] = f"{word}_{tag}"
+            made = self._made[text, secret] = f"{word}_{tag}"
         return made
 
     def put_back(self, text: str, told: Callable[[str, str], str]) -> str:

@@ -29,7 +29,7 @@ def steering(text: str) -> list[str]:
         r"<[!@#/a-zA-Z][^>]*",
         r"!?\[[^\]]*\]\(",
         r"^\s*\[[^\]]+\]:",
-        r"(?<![\w.])@\w+",
+        r"(?<!\w)@\w+",
         r"[a-z]+://\S*",
         r"javascript:|data:text",
         r"(?<![\w\[])www\.",
@@ -75,6 +75,14 @@ def test_no_text_leaves_its_frame(attack: Attack) -> None:
 @attacks
 def test_a_model_that_repeats_it_steers_nobody(attack: Attack) -> None:
     assert not steering(defuse(attack.text)), defuse(attack.text)
+
+
+@attacks
+@pytest.mark.parametrize(
+    "around", ["The cause: {}", "{} is the cause.", "* `{}`", "**{}**", "(see {})", '"{}"', "[a]{}", "x.{}/"]
+)
+def test_nor_one_that_repeats_it_within_a_sentence(attack: Attack, around: str) -> None:
+    assert not steering(defuse(around.format(attack.text)))
 
 
 @attacks
@@ -170,9 +178,9 @@ def test_what_is_ours_or_harmless_is_told(answer: str, told: str) -> None:
     assert defuse(answer, ["https://kubernetes.io/docs/x"], ["registry.acme.com"], [OURS]) == told
 
 
-@given(st.text(alphabet="<>!@[]()`|$&;:/.a k\n" + "\u200b\uff1c", max_size=40))
+@given(st.text(alphabet="<>!@[]()`|$&;:/.a1 k\n" + "\u200b\uff1c", max_size=40))
 def test_no_mixture_of_signs_calls_anybody(text: str) -> None:
-    assert not re.search(r"<[!@#a-z]|\]\([a-z/]|(?<![\w./-])@\w|[a-z]://", defuse(text))
+    assert not re.search(r"<[!@#a-z]|\]\([a-z/]|(?<![A-Za-z0-9])@\w|[a-z]://", defuse(text))
 
 
 def looking() -> Iterator[str]:

@@ -368,6 +368,12 @@ def test_a_name_beside_a_secret_hides_with_it_and_stays_hidden() -> None:
     assert mask.unmask(mask.mask(f"web-{AWS} x")) == f"{REDACTED} x"
 
 
+def test_a_secret_that_is_a_name_too_is_not_told() -> None:
+    mask = masker([*NAMES, Name("label", AWS), Name("token", "tapirs")])
+    assert mask.unmask(mask.mask("password=shop in shop")) == f"password={REDACTED} in shop"
+    assert mask.unmask(mask.mask(f"{AWS} of tapirs")) == f"{REDACTED} of tapirs"
+
+
 @pytest.mark.parametrize(
     "text", ["POD_bcdfg", "pod-bcdfg", r"NAME\_bcdfgs", "see NODE_23456x, IP_b2c3d4f5", "TEXT_bcdfg"]
 )
