@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from explainer import readonly
 from explainer.hosts import private
 
+_ANSWER = 4000  # characters of one part of an answer
 LINK, COMMAND = "[link removed]", "[command removed]"
 
 # ECMA-48: control sequences, strings such as the title of a window, and single escapes.
@@ -72,14 +73,16 @@ def enclose(name: str, text: str, mark: str) -> str:
 
 
 _SCHEMES = r"(?:[a-z][a-z0-9+.-]{0,20}://|(?<![A-Za-z0-9])(?:javascript|data|vbscript|mailto|tel|file|blob|about|ms-[a-z-]+):(?=\S))"
-_IMAGE = re.compile(r"!\[([^\]\n]*)\](?:\([^)\n]*\)?|\[[^\]\n]*\])")
+_IMAGE = re.compile(r"!\[([^\[\]\n]*)\](?:\([^)\n]*\)?|\[[^\]\n]*\])")
 _REFERENCE = re.compile(r"^[ ]{0,3}\[[^\]\n]+\]:[^\n]*$", re.MULTILINE)
-_LINKED = re.compile(r"\[([^\]\n]*)\]\(\s*<?([^)\s>]*)>?[^)\n]*\)?|\[([^\]\n]+)\]\[[^\]\n]*\]")
+_LINKED = re.compile(r"\[([^\[\]\n]*)\]\(\s*<?([^)\s>]*)>?[^)\n]*\)?|\[([^\[\]\n]+)\]\[[^\[\]\n]*\]")
 _SLACK = re.compile(rf"<({_SCHEMES}[^|>\s]*)(?:\|([^>\n]*))?>", re.IGNORECASE)
 _TAG = re.compile(r"<(?!(?:none|nil|unknown|invalid|unset|pending|no value)>)[/!@#?a-z][^>\n]*>?", re.IGNORECASE)
 _ADDRESS = re.compile(rf"(?:{_SCHEMES}|(?<![A-Za-z0-9])www\.)[^\s<>\"'`)\]]*", re.IGNORECASE)
-_MENTION = re.compile(r"(?<![A-Za-z0-9])@+(?=[A-Za-z0-9_])")
-_BARE_HOST = re.compile(r"(?<![\w@.-])((?:[A-Za-z0-9-]+\.)+)([A-Za-z]{2,})(?![\w-]|\.\w)(?:(?:[:/][^\s<>\"'`)\]]*)?)")
+_MENTION = re.compile(r"(?<![A-Za-z0-9@])@++(?=[A-Za-z0-9_])")
+_BARE_HOST = re.compile(
+    r"(?<![A-Za-z0-9.-])((?:[A-Za-z0-9-]+\.)+)([A-Za-z]{2,})(?![A-Za-z0-9-]|\.\w)(?:(?:[:/][^\s<>\"'`)\]]*)?)"
+)
 _ENTITY = re.compile(r"&(?:#\d+;?|#x[0-9a-f]+;?|[a-z]{2,8};)", re.IGNORECASE)
 
 
@@ -90,7 +93,7 @@ def defuse(
 
     What is ours stays: links as a whole, hosts by name, commands as they are written; so do read-only kubectl commands.
     """
-    text = _ENTITY.sub("", clean(answer))
+    text = _ENTITY.sub("", clean(cut(answer, _ANSWER)))
 
     def linked(found: re.Match[str]) -> str:
         words, target = found[1] if found[1] is not None else found[3], found[2] or ""
@@ -104,8 +107,8 @@ def defuse(
     text = text.replace("](", "] (")  # half of a link would take its other half from what stands before
     text = readonly.without_commands(text, commands, COMMAND)
     text = _ADDRESS.sub(lambda found: _ours(found[0], links), text)
-    text = _BARE_HOST.sub(lambda found: _unlinked(found, links, hosts), text)
-    return _MENTION.sub("", text)
+    text = _MENTION.sub("", text)
+    return _BARE_HOST.sub(lambda found: _unlinked(found, links, hosts), text)
 
 
 def _ours(address: str, links: Collection[str]) -> str:

@@ -122,7 +122,8 @@ _OTHERS = re.compile(
     re.IGNORECASE,
 )
 _SHELL = re.compile(
-    r"\$\([^)\n]*\)?|\$\{[^}\n]*\}?|[^\n`|;&]*(?:\|\||&&|;|\|)[ \t]*(?:sh|bash|sudo|rm|curl|nc|python\d?)\b[^\n`]*"
+    r"\$\([^)\n]*\)?|\$\{[^}\n]*\}?"
+    r"|(?:(?<![^\n])|(?<=[`|;&]))[^\n`|;&]*(?:\|\||&&|;|\|)[ \t]*(?:sh|bash|sudo|rm|curl|nc|python\d?)\b[^\n`]*"
 )
 _PROSE = re.compile(r"(?:[\s\w.,:()'\"*]|\b-\b)*")
 
@@ -132,7 +133,7 @@ def without_commands(text: str, ours: Collection[str], instead: str) -> str:
 
     def checked(found: re.Match[str]) -> str:
         command = found[0]
-        ends = [each.end() for each in re.finditer(r"[^\s.,;:!?)\"'*](?=[.,;:!?)\"'*]*(?:\s|$))", command)]
+        ends = [each.end() for each in re.finditer(r"[^\s.,;:!?)\"'*](?=[.,;:!?)\"'*]*(?:\s|$))", command[:_LONGEST])]
         told = [*(each for each in ours if command.startswith(each)), *(command[:end] for end in ends)]
         safe = any((each in ours or allowed(each)) and _PROSE.fullmatch(command, len(each)) for each in told)
         return command if safe else instead

@@ -163,6 +163,7 @@ OURS = "kubectl get events -n shop --field-selector 'involvedObject.name=web'"
         ("main.go:12 and config.yaml are wrong", "main.go:12 and config.yaml are wrong"),
         ("The node is <none> or <unknown>.", "The node is <none> or <unknown>."),
         ("Memory < 2 Gi and > 1 Gi, a & b", "Memory < 2 Gi and > 1 Gi, a & b"),
+        ("Ask admin@other.acme.com for it.", "Ask admin@other[.]acme[.]com for it."),
         ("web@sha256:abc cannot be pulled", "web@sha256:abc cannot be pulled"),
         ("Run kubectl describe pod web -n shop.", "Run kubectl describe pod web -n shop."),
         ("Look with `kubectl logs web -p` first.", "Look with `kubectl logs web -p` first."),
