@@ -8,7 +8,8 @@ from explainer import readonly
 from explainer.hosts import private
 
 _ANSWER = 4000  # characters of one part of an answer
-LINK, COMMAND = "[link removed]", "[command removed]"
+_PASSES = 9
+LINK, COMMAND = "(link removed)", "(command removed)"
 
 # ECMA-48: control sequences, strings such as the title of a window, and single escapes.
 _ESCAPES = re.compile(
@@ -79,10 +80,8 @@ _LINKED = re.compile(r"\[([^\[\]\n]*)\]\(\s*<?([^)\s>]*)>?[^)\n]*\)?|\[([^\[\]\n
 _SLACK = re.compile(rf"<({_SCHEMES}[^|>\s]*)(?:\|([^>\n]*))?>", re.IGNORECASE)
 _TAG = re.compile(r"<(?!(?:none|nil|unknown|invalid|unset|pending|no value)>)[/!@#?a-z][^>\n]*>?", re.IGNORECASE)
 _ADDRESS = re.compile(rf"(?:{_SCHEMES}|(?<![A-Za-z0-9])www\.)[^\s<>\"'`)\]]*", re.IGNORECASE)
-_MENTION = re.compile(r"(?<![A-Za-z0-9@])@++(?=[A-Za-z0-9_])")
-_BARE_HOST = re.compile(
-    r"(?<![A-Za-z0-9.-])((?:[A-Za-z0-9-]+\.)+)([A-Za-z]{2,})(?![A-Za-z0-9-]|\.\w)(?:(?:[:/][^\s<>\"'`)\]]*)?)"
-)
+_MENTION = re.compile(r"@{2,}+|(?<![A-Za-z0-9])@(?=[A-Za-z0-9_])")
+_BARE_HOST = re.compile(r"(?<![A-Za-z0-9.-])((?:[A-Za-z0-9-]+\.)+)([A-Za-z]{2,})(?![A-Za-z0-9-]|\.\w)")
 _ENTITY = re.compile(r"&(?:#\d+;?|#x[0-9a-f]+;?|[a-z]{2,8};)", re.IGNORECASE)
 
 
@@ -93,21 +92,26 @@ def defuse(
 
     What is ours stays: links as a whole, hosts by name, commands as they are written; so do read-only kubectl commands.
     """
-    text = _ENTITY.sub("", clean(cut(answer, _ANSWER)))
+    text = clean(cut(answer, _ANSWER))
+    for _ in range(_PASSES):  # what is taken out may bring together what was apart
+        disarmed = _disarmed(text, links, hosts, commands)
+        if disarmed == text:
+            return text
+        text = disarmed
+    return re.sub(r"[<>@\[\]()/:]", " ", text)
 
+
+def _disarmed(text: str, links: Collection[str], hosts: Collection[str], commands: Collection[str]) -> str:
     def linked(found: re.Match[str]) -> str:
         words, target = found[1] if found[1] is not None else found[3], found[2] or ""
         return f"{words} ({target})" if target in links else words
 
-    text = _REFERENCE.sub("", _IMAGE.sub(r"\1", text))
+    text = _REFERENCE.sub("", _IMAGE.sub(r"\1", _ENTITY.sub("", text)))
     text = _LINKED.sub(linked, text)
     text = _SLACK.sub(lambda found: found[1] if found[1] in links else found[2] or LINK, text)
-    while (fewer := _TAG.sub("", text)) != text:
-        text = fewer
-    text = text.replace("](", "] (")  # half of a link would take its other half from what stands before
+    text = _TAG.sub("", text).replace("](", "] (")  # half of a link would take its other half from what stands before
     text = readonly.without_commands(text, commands, COMMAND)
-    text = _ADDRESS.sub(lambda found: _ours(found[0], links), text)
-    text = _MENTION.sub("", text)
+    text = _MENTION.sub("", _ADDRESS.sub(lambda found: _ours(found[0], links), text))
     return _BARE_HOST.sub(lambda found: _unlinked(found, links, hosts), text)
 
 

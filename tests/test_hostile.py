@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from explainer.hostile import COMMAND, LINK, boundary, clean, cut, defuse, enclose
@@ -83,6 +83,11 @@ def test_a_model_that_repeats_it_steers_nobody(attack: Attack) -> None:
 )
 def test_nor_one_that_repeats_it_within_a_sentence(attack: Attack, around: str) -> None:
     assert not steering(defuse(around.format(attack.text)))
+
+
+@attacks
+def test_what_was_disarmed_stays_as_it_is(attack: Attack) -> None:
+    assert defuse(defuse(attack.text)) == defuse(attack.text)
 
 
 @attacks
@@ -180,6 +185,8 @@ def test_what_is_ours_or_harmless_is_told(answer: str, told: str) -> None:
 
 
 @given(st.text(alphabet="<>!@[]()`|$&;:/.a1 k\n" + "\u200b\uff1c", max_size=40))
+@example("a\uff20@://]&lt;data:")
+@example("<" * 40 + "!channel>")
 def test_no_mixture_of_signs_calls_anybody(text: str) -> None:
     assert not re.search(r"<[!@#a-z]|\]\([a-z/]|(?<![A-Za-z0-9])@\w|[a-z]://", defuse(text))
 
