@@ -19,7 +19,7 @@ KINDS = {
     "JOB": "jobs?",
     "CRONJOB": "cron ?jobs?|cj",
     "SERVICE": "services?|svc",
-    "NODE": "nodes?|no",
+    "NODE": "nodes?",
     "CONTAINER": "(?:init )?containers?",
     "IMAGE": "images?",
     "SECRET": "secrets?",

@@ -256,7 +256,7 @@ _NAMED_SHAPES = (
     Shape(mentions.IMAGE_OF_ALL, mentions.image_parts),
     Shape(mentions.LOG_NAME, mentions.log_name),
     Shape(mentions.ACCOUNT, mentions.account),
-    Shape(rf"{_SCHEME}(?:[^\s/\"'<>]+@)?{_LABEL}(?:\.{_LABEL})*", _url_host),
+    Shape(rf"{_SCHEME}(?:[^\s/\"'<>]+@|[^\s:/@\"'<>]*:[^\s@\"'<>]+@)?{_LABEL}(?:\.{_LABEL})*", _url_host),
     Shape(rf"{_HOST_WORD}{_LABEL}(?:\.{_LABEL})*", _after_host_word, doubt=2),
     Shape(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})*\.(?:[A-Za-z]{{2,}}|xn--[a-z0-9-]+)", _host, doubt=1),
     Shape(rf"{_EDGE}[0-9A-Fa-f]{{12,}}", _hex, doubt=1),

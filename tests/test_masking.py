@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from explainer.masking import REDACTED, Masker, Name
 from explainer.placeholders import SHORTEST, SORTS, TAG
+from explainer.tokens import TOKENS
 
 PLACEHOLDER = re.compile(rf"(?:{'|'.join(sorted(SORTS, key=len, reverse=True))})_[{TAG}]{{{SHORTEST},}}")
 NAMES = (
@@ -129,6 +130,11 @@ RANDOM = "q7Zx3PvB9tLm2KdR8wYh5NcJ4sFg6Tua"
         "db.pass=«zzz», next",
         "password=«test»",
         "pin=«1234»",
+        "postgres://«app:p/ss»@«orders-db»/x",
+        "sent Bearer «s3cretvalue»",
+        'Authorization: Digest «username="x", response="y"»',
+        "https://«discord.com/api/webhooks/1234/abc»",
+        "https://«acme.webhook.office.com/webhookb2/abc»",
         # blocks
         "key: «-----BEGIN RSA PRIVATE KEY-----\nMIIEow+/=\nabc\n-----END RSA PRIVATE KEY-----» end",
         "«-----BEGIN CERTIFICATE-----\\nMIIEow\\nQQ»: cut off",
@@ -136,6 +142,11 @@ RANDOM = "q7Zx3PvB9tLm2KdR8wYh5NcJ4sFg6Tua"
         f"uid {UID}".replace(UID, f"«{UID}»"),
         f"containerd://«{HEX64}»",
         f"web@sha256:«{HEX64}»",
+        "sha256:«abc123»",
+        "cri-o://«abc123»",
+        "container id: «3f2a1b9c8d7e»",
+        "provisioned in class «axolotls»",
+        "on node «wombat»",
         f"commit «{HEX64[:40]}» failed",
         f"payload «{RANDOM}»",
         "value «cGFzc3dvcmQxMjM=» is wrong",
@@ -168,6 +179,74 @@ RANDOM = "q7Zx3PvB9tLm2KdR8wYh5NcJ4sFg6Tua"
 )
 def test_what_has_a_private_shape_is_masked(marked: str) -> None:
     check(marked)
+
+
+KINDS = {
+    "NAMESPACE": "namespaces",
+    "POD": "Pod",
+    "DEPLOYMENT": "deployment",
+    "STATEFULSET": "StatefulSet",
+    "DAEMONSET": "daemonsets",
+    "REPLICASET": "replica set",
+    "JOB": "job",
+    "CRONJOB": "CronJob",
+    "SERVICE": "services",
+    "NODE": "node",
+    "CONTAINER": "init container",
+    "SECRET": "secrets",
+    "CONFIGMAP": "configmap",
+    "CLAIM": "PersistentVolumeClaim",
+    "VOLUME": "persistentvolume",
+    "SERVICEACCOUNT": "service account",
+    "STORAGECLASS": "storageclass",
+    "INGRESS": "ingress",
+}
+QUOTED = ['{} "«tapirs»" not found', r"{} \"«tapirs»\"", "the {} '«tapirs»'", '{}.apps "«tapirs»"']
+ASSIGNED = ["{}=«tapirs»", '{{"{}":"«tapirs»"}}']
+
+
+@pytest.mark.parametrize("sort", KINDS)
+def test_what_stands_after_its_kind_is_masked_as_that(sort: str) -> None:
+    forms = [*QUOTED]
+    if sort != "SECRET":  # what is assigned to that hides as a secret does
+        forms += ASSIGNED
+    if sort != "NAMESPACE":
+        forms.append("{} «tapirs-1» failed")
+    for form in forms:
+        told = form.format(KINDS[sort])
+        check(told)
+        assert f"{sort}_" in masker(()).mask(re.sub("[«»]", "", told))
+
+
+TOKENS_OF = [
+    "ASIA" + "ABCDEFGHIJKLMNOP",
+    "ABSK" + "a1B2" * 10,
+    "gho_" + "a1B2" * 9,
+    "GR1348941" + "a1B2" * 5,
+    "xapp-1-" + "A1B2" * 5,
+    "rk_test_" + "a1B2" * 4,
+    "whsec_" + "a1B2" * 6,
+    "ya29." + "a1B2" * 6,
+    "sk-proj-" + "a1B2" * 6,
+    "a.c8Q~" + "a1B2" * 8,
+    "pypi-" + "a1B2" * 5,
+    "dckr_pat_" + "a1B2" * 6,
+    "hf_" + "abcd" * 9,
+    "SG." + "a1B2" * 5 + "." + "a1B2" * 8,
+    "shpat_" + "a1b2" * 8,
+    "123456789:" + "a1B2" * 8 + "abc",
+    "AGE-SECRET-KEY-1" + "A1B2" * 14,
+    JWT,
+]
+
+
+def test_every_form_of_a_token_has_an_example_and_is_found() -> None:
+    for pattern in TOKENS:
+        assert any(re.fullmatch(pattern, each) for each in TOKENS_OF), pattern
+    for each in TOKENS_OF:
+        check(f"using «{each}» now")
+        mask = masker(())
+        assert mask.unmask(mask.mask(f"x {each}")) == f"x {REDACTED}"
 
 
 @pytest.mark.parametrize(
