@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
-from explainer.known import found, of_refs, told
+from explainer.mentioned import found, of_refs, told
 from explainer.masking import Masker, Name
 from kubewhy.kube.core import Event
 from kubewhy.records import Attached, Evidence, Failure, IncidentView, Ref, Report, Severity, Told, encode
