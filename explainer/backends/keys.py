@@ -1,5 +1,6 @@
 """Where a secret is found. Settings name the place, and never hold the secret itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Key(BaseModel, extra="forbid", frozen=True):
         return f"file {self.file}" if self.file else f"keyring entry {self.keyring}"
 
 
-def read(key: Key, environ: dict[str, str]) -> SecretStr:
+def read(key: Key, environ: Mapping[str, str]) -> SecretStr:
     """The secret, without the white space around it. Raises ConfigError where there is none."""
     if key.env:
         found = environ.get(key.env, "")
