@@ -5,7 +5,18 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from explainer.backends.keys import Key, read
-from explainer.backends.settings import BackendSettings, BedrockSettings, OpenAISettings, SageMakerSettings
+from explainer.backends.settings import (
+    AnthropicSettings,
+    BackendSettings,
+    BedrockSettings,
+    OciSettings,
+    OpenAISettings,
+    RestSettings,
+    RulesSettings,
+    SageMakerSettings,
+    VertexSettings,
+    WatsonxSettings,
+)
 from kubewhy.contracts import Backend
 from kubewhy.errors import ConfigError
 
@@ -39,12 +50,37 @@ def _made(settings: BackendSettings, environ: Mapping[str, str]) -> Backend:
             from explainer.backends.sagemaker import SageMakerBackend
 
             return SageMakerBackend(settings)
-    raise AssertionError
+        case VertexSettings():
+            from explainer.backends.vertex import VertexBackend
+
+            return VertexBackend(settings)
+        case AnthropicSettings():
+            from explainer.backends.anthropic import AnthropicBackend
+
+            return AnthropicBackend(settings, _key(settings.called, settings.key_place, environ))
+        case WatsonxSettings():
+            from explainer.backends.watsonx import WatsonxBackend
+
+            return WatsonxBackend(settings, _read(settings.called, settings.key, environ))
+        case OciSettings():
+            from explainer.backends.oci import OciBackend
+
+            return OciBackend(settings)
+        case RestSettings():
+            from explainer.backends.rest import RestBackend
+
+            return RestBackend(settings, _key(settings.called, settings.key, environ))
+        case RulesSettings():
+            from explainer.backends.rules import RulesBackend
+
+            return RulesBackend(settings)
 
 
 def _key(name: str, key: Key | None, environ: Mapping[str, str]) -> SecretStr | None:
-    if key is None:
-        return None
+    return _read(name, key, environ) if key else None
+
+
+def _read(name: str, key: Key, environ: Mapping[str, str]) -> SecretStr:
     try:
         return read(key, environ)
     except ConfigError as error:

@@ -18,12 +18,16 @@ from urllib3.exceptions import HTTPError
 from explainer.backends.refusals import (
     LONGEST_REPLY,
     Asked,
+    broken,
+    endless,
     no_model,
+    no_tls,
     proxy_blocks,
     proxy_refuses,
     refusal,
     unreachable,
     unreadable,
+    untrusted,
 )
 from explainer.backends.settings import BedrockSettings, SageMakerSettings
 from kubewhy.errors import RetryLater
@@ -119,7 +123,7 @@ class AwsClient:
             while chunk := reply.raw.read1(65536):
                 body.write(chunk)
                 if body.tell() > LONGEST_REPLY:
-                    raise self._asked.rejected("the answer does not end")
+                    raise endless(self._asked)
                 if time.monotonic() > end:
                     raise self._late()
         except (HTTPError, OSError) as error:
@@ -163,11 +167,9 @@ class AwsClient:
             case aws.ParamValidationError():
                 return no_model(asked, "its name is not understood")
             case aws.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                return asked.config(
-                    f"the certificate of {asked.address} is not to be trusted: name the authority's file as `ca_file`"
-                )
+                return untrusted(asked)
             case aws.SSLError():
-                return asked.config(f"{asked.address} does not speak TLS as we do: check `url`")
+                return no_tls(asked)
             case aws.ProxyConnectionError() if "407" in str(error):
                 return proxy_refuses(asked)
             case aws.ProxyConnectionError():
@@ -192,7 +194,7 @@ class AwsClient:
         return self._asked.later(f"no answer within {self._settings.timeout_seconds:g} seconds")
 
     def _broken(self) -> RetryLater:
-        return self._asked.later(f"the connection to {self._asked.address} broke before the answer was complete")
+        return broken(self._asked)
 
 
 class _Body(BytesIO):

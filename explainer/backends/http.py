@@ -14,11 +14,15 @@ import httpx2
 from explainer.backends.refusals import (
     LONGEST_REPLY,
     Asked,
+    broken,
+    endless,
+    no_tls,
     proxy_blocks,
     proxy_refuses,
     refusal,
     unreachable,
     unreadable,
+    untrusted,
 )
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 
@@ -136,14 +140,11 @@ def fault(asked: Asked, error: BaseException) -> Exception:
             case ConfigError() | RetryLater() | Rejected():
                 return each
             case _TooMuch():
-                return asked.rejected("the answer does not end")
+                return endless(asked)
             case ssl.SSLCertVerificationError():
-                return asked.config(
-                    f"the certificate of {asked.address} is not to be trusted ({each.verify_message}): "
-                    "name the authority's file as `ca_file`"
-                )
+                return untrusted(asked)
             case ssl.SSLError():
-                return asked.config(f"{asked.address} does not speak TLS as we do ({each.reason}): check `url`")
+                return no_tls(asked)
     for each in chain:
         match each:
             case httpx2.ProxyError() if "407" in str(each):
@@ -159,7 +160,7 @@ def fault(asked: Asked, error: BaseException) -> Exception:
             case httpx2.DecodingError():
                 return unreadable(asked)
             case httpx2.TransportError():
-                return asked.later(f"the connection to {asked.address} broke before the answer was complete")
+                return broken(asked)
     return unreadable(asked)
 
 

@@ -1,7 +1,6 @@
 """Whoever speaks OpenAI's chat completions: OpenAI, Azure, Gemini, Groq, Ollama and others."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
@@ -13,25 +12,19 @@ from explainer.backends.refusals import Asked, refusal, unreadable
 from explainer.backends.settings import OpenAISettings
 from kubewhy.contracts import Completion, Prompt
 
+if TYPE_CHECKING:
+    from explainer.backends.entra import Entra
+
 
 class OpenAIBackend:
-    """`token` gives a fresh token for each request, in place of a key."""
-
-    def __init__(
-        self, settings: OpenAISettings, key: SecretStr | None, token: Callable[[], Awaitable[str]] | None = None
-    ) -> None:
+    def __init__(self, settings: OpenAISettings, key: SecretStr | None) -> None:
         self.name = settings.called
         self.structured = settings.preset.structured if settings.structured is None else settings.structured
         self._settings = settings
-        place = "Microsoft Entra" if token else str(settings.key_place or "")
+        place = "Microsoft Entra" if settings.entra else str(settings.key_place or "")
         self._asked = Asked(self.name, settings.model, settings.address, place)
-
-        async def sign(request: httpx2.Request) -> None:
-            if token or key:
-                told = await token() if token else key.get_secret_value() if key else ""
-                request.headers["authorization"] = f"Bearer {told}"
-
-        self._http = connect(self._asked, settings.timeout_seconds, settings.ca_file, sign)
+        self._key = key
+        self._entra = _entra(self._asked) if settings.entra else None
         # What is not given here the SDK would take from the environment.
         self._client = openai.AsyncOpenAI(
             base_url=settings.address,
@@ -42,7 +35,7 @@ class OpenAIBackend:
             webhook_secret="",
             max_retries=0,
             timeout=settings.timeout_seconds,
-            http_client=self._http,
+            http_client=connect(self._asked, settings.timeout_seconds, settings.ca_file, self._sign),
         )
 
     async def complete(self, prompt: Prompt) -> Completion:
@@ -50,6 +43,14 @@ class OpenAIBackend:
 
     async def close(self) -> None:
         await self._client.close()
+        if self._entra:
+            await self._entra.close()
+
+    async def _sign(self, request: httpx2.Request) -> None:
+        if self._entra:
+            request.headers["authorization"] = f"Bearer {await self._entra.token()}"
+        elif self._key:
+            request.headers["authorization"] = f"Bearer {self._key.get_secret_value()}"
 
     async def _ask(self, prompt: Prompt) -> Completion:
         wanted: dict[str, Any] = {self._settings.preset.limit: self._settings.max_tokens or prompt.max_tokens}
@@ -66,3 +67,10 @@ class OpenAIBackend:
             raise unreadable(self._asked) from None
         # The SDK gives whatever came that is no JSON as it is.
         return completion(self._asked, answer.model_dump(warnings=False) if isinstance(answer, BaseModel) else answer)
+
+
+def _entra(asked: Asked) -> "Entra":
+    # A library that only those need who have no key.
+    from explainer.backends.entra import Entra
+
+    return Entra(asked)

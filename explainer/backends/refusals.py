@@ -152,6 +152,28 @@ def proxy_refuses(asked: Asked) -> ConfigError:
     )
 
 
+def untrusted(asked: Asked) -> ConfigError:
+    """Nobody whom we trust vouches for the far side."""
+    return asked.config(
+        f"the certificate of {asked.address} is not to be trusted: name the file of its authority as `ca_file`"
+    )
+
+
+def no_tls(asked: Asked) -> ConfigError:
+    """Something answers, but not TLS."""
+    return asked.config(f"{asked.address} does not speak TLS as we do: check `url`")
+
+
+def broken(asked: Asked) -> RetryLater:
+    """Half an answer came."""
+    return asked.later(f"the connection to {asked.address} broke before the answer was complete")
+
+
+def endless(asked: Asked) -> Rejected:
+    """More came than an answer can be long."""
+    return asked.rejected("the answer does not end")
+
+
 def proxy_blocks(asked: Asked) -> RetryLater:
     """A proxy is there, and does not do what it is for."""
     return asked.later("the proxy of HTTPS_PROXY does not let us through; should NO_PROXY name the address?")

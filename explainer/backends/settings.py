@@ -153,6 +153,11 @@ class AnthropicSettings(_Backend, frozen=True):
     structured: bool = True
 
     @property
+    def address(self) -> str:
+        """Where it is asked."""
+        return self.url or "https://api.anthropic.com"
+
+    @property
     def key_place(self) -> Key | None:
         """Where the key is. The vendor's own variable counts only for the vendor's own address."""
         return self.key or (None if self.url else Key(env="ANTHROPIC_API_KEY"))
@@ -165,10 +170,10 @@ class WatsonxSettings(_Backend, frozen=True):
     model: Word
     url: Address  # as in https://us-south.ml.cloud.ibm.com
     iam_url: Address = "https://iam.cloud.ibm.com"
-    key: Key = Key(env="WATSONX_APIKEY")
+    key: Key = Key(env="WATSONX_API_KEY")
     project: Word | None = None
     space: Word | None = None
-    structured: bool = True
+    structured: bool = False  # most of its models do not take a schema
 
     @model_validator(mode="after")
     def _one_place(self) -> "WatsonxSettings":
@@ -196,6 +201,10 @@ class RestSettings(_Backend, frozen=True):
     url: Address
     model: Word = "default"
     key: Key | None = None
+    temperature: float = Field(default=0.2, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=50, gt=0)
+    language: str = Field(default="english", max_length=63)
 
 
 class RulesSettings(_Backend, frozen=True):
