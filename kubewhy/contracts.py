@@ -36,6 +36,47 @@ class Sink(Protocol):
     async def send(self, findings: Sequence[Finding]) -> None: ...
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked. With a schema it is to answer in JSON that fits.
+
+    Of objects the schema has to name every property as required and allow no others, as strict vendors ask.
+    """
+
+    system: str
+    user: str
+    schema: Mapping[str, Any] | None = None
+    max_tokens: int = 1000
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model answered, and which one. Tokens are 0 where nobody counts them."""
+
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+class Backend(Protocol):
+    """Asks one language model. It neither masks, nor caches, nor tries again."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def structured(self) -> bool:
+        """Whether the vendor itself holds answers to the prompt's schema."""
+        ...
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        """Raises RetryLater, Rejected for what is this prompt's fault, ConfigError for what only a person can mend."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class State(Protocol):
     """Keeps rows of bytes by key for those who have to remember across restarts."""
 

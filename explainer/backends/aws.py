@@ -1,0 +1,204 @@
+"""How AWS's services are called: in threads, with what its default chain of credentials gives."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import boto3
+from botocore import exceptions as aws
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.config import Config
+from botocore.httpsession import URLLib3Session
+from botocore.parsers import ResponseParserError
+from botocore.utils import get_environ_proxies
+from urllib3.exceptions import HTTPError
+
+from explainer.backends.refusals import (
+    LONGEST_REPLY,
+    Asked,
+    broken,
+    endless,
+    no_model,
+    no_tls,
+    proxy_blocks,
+    proxy_refuses,
+    refusal,
+    unreachable,
+    unreadable,
+    untrusted,
+)
+from explainer.backends.settings import BedrockSettings, SageMakerSettings
+from kubewhy.errors import RetryLater
+from kubewhy.spelling import hint
+
+CONNECT_SECONDS = 10.0
+
+_NO_CREDENTIALS = (
+    aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.CredentialRetrievalError,
+    aws.TokenRetrievalError,
+    aws.NoAuthTokenError,
+    aws.SSOError,
+)
+
+
+class AwsClient:
+    """Calls the operations of one service. Raises what the vendor's errors mean."""
+
+    def __init__(self, settings: BedrockSettings | SageMakerSettings, service: str, model: str) -> None:
+        self._settings = settings
+        self._service = service
+        name, place = settings.called, settings.url or f"{service} in {settings.region or 'the region of your profile'}"
+        self._asked = Asked(name, model, place, "AWS's default chain")
+        try:
+            self._session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
+            self._client = self._made()
+        except aws.ProfileNotFound:
+            raise self._asked.config(f"there is no AWS profile {settings.profile}: check `profile`") from None
+        except aws.NoRegionError:
+            raise self._asked.config("no AWS region is given: write `region`, or set AWS_REGION") from None
+        except (aws.BotoCoreError, ValueError, OSError) as error:
+            raise self._asked.config(
+                f"AWS's library cannot be set up ({type(error).__name__}): check `region`, `url`, `ca_file` "
+                "and your AWS configuration"
+            ) from None
+
+    @property
+    def asked(self) -> Asked:
+        """Who is asked, with the region that was found."""
+        return self._asked
+
+    async def call(self, operation: str, **wanted: Any) -> dict[str, Any]:
+        """What the operation gives, its body read."""
+        try:
+            # The thread ends by itself at about the same time.
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                return await asyncio.to_thread(self._call, operation, wanted)
+        except TimeoutError:
+            raise self._late() from None
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._client.close)
+
+    def _made(self) -> Any:
+        settings = self._settings
+        read = settings.timeout_seconds
+        config = Config(
+            connect_timeout=min(CONNECT_SECONDS, read),
+            read_timeout=read,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            user_agent="kubewhy",
+        )
+        ca_file = str(settings.ca_file.expanduser()) if settings.ca_file else None
+        if settings.ca_file and not settings.ca_file.expanduser().is_file():
+            raise self._asked.config(f"{settings.ca_file}: no such file of certificates: check `ca_file`")
+        client = self._session.client(self._service, endpoint_url=settings.url, verify=ca_file, config=config)
+        if not settings.url:
+            self._asked = Asked(
+                self._asked.backend, self._asked.model, f"{self._service} in {client.meta.region_name}", self._asked.key
+            )
+        verify = ca_file or self._session._session.get_config_variable("ca_bundle") or True
+        http = URLLib3Session(
+            verify=verify,
+            proxies=get_environ_proxies(client.meta.endpoint_url),
+            timeout=(min(CONNECT_SECONDS, read), read),
+        )
+
+        def send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+            return self._send(http, request)
+
+        # The library would read a reply that does not end for ever, and take half a reply for a whole one.
+        client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", send)
+        return client
+
+    def _send(self, http: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+        end = time.monotonic() + self._settings.timeout_seconds
+        request.stream_output = True
+        reply = http.send(request)
+        body = _Body()
+        try:
+            while chunk := reply.raw.read1(65536):
+                body.write(chunk)
+                if body.tell() > LONGEST_REPLY:
+                    raise endless(self._asked)
+                if time.monotonic() > end:
+                    raise self._late()
+        except (HTTPError, OSError) as error:
+            raise aws.HTTPClientError(error=error) from None
+        finally:
+            # What is left of it is nobody's.
+            reply.raw.close()
+        if request.method != "HEAD" and body.tell() < int(reply.headers.get("content-length") or 0):
+            raise self._broken()
+        body.seek(0)
+        return AWSResponse(reply.url, reply.status_code, reply.headers, body)
+
+    def _call(self, operation: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        try:
+            told: dict[str, Any] = getattr(self._client, operation)(**wanted)
+        except aws.ClientError as error:
+            raise self._refused(error) from None
+        except aws.BotoCoreError as error:
+            raise self._fault(error) from None
+        except (ResponseParserError, AttributeError, LookupError, TypeError, ValueError):
+            # The library's parser takes it for granted that an answer has the right form.
+            raise unreadable(self._asked) from None
+        return told
+
+    def _refused(self, error: aws.ClientError) -> Exception:
+        told: dict[str, Any] = error.response
+        status = told.get("OriginalStatusCode") or told.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        said = (
+            f"{told.get('Error', {}).get('Code')}: {told.get('Error', {}).get('Message')} {told.get('OriginalMessage')}"
+        )
+        return refusal(self._asked, status, said.encode(), told.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
+
+    def _fault(self, error: aws.BotoCoreError) -> Exception:
+        asked = self._asked
+        match error:
+            case _ if isinstance(error, _NO_CREDENTIALS):
+                return asked.config(
+                    f"AWS's default chain gives no credentials ({type(error).__name__}): sign in, or set a profile, "
+                    "role or key"
+                )
+            case aws.ParamValidationError():
+                return no_model(asked, "its name is not understood")
+            case aws.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                return untrusted(asked)
+            case aws.SSLError():
+                return no_tls(asked)
+            case aws.ProxyConnectionError() if "407" in str(error):
+                return proxy_refuses(asked)
+            case aws.ProxyConnectionError():
+                return proxy_blocks(asked)
+            case aws.ConnectTimeoutError() | aws.ReadTimeoutError():
+                return self._late()
+            case aws.EndpointConnectionError():
+                return self._unreachable()
+            case aws.InvalidEndpointConfigurationError() | aws.EndpointVariantError() | aws.InvalidRegionError():
+                return asked.config("this region, address and credentials do not go together: check `region` and `url`")
+        return self._broken()
+
+    def _unreachable(self) -> Exception:
+        region, known = self._client.meta.region_name, self._session.get_available_regions(self._service)
+        if not self._settings.url and known and region not in known:
+            return self._asked.config(
+                f"there is no {self._service} in region {region}{hint(region, known)}: check `region`"
+            )
+        return unreachable(self._asked)
+
+    def _late(self) -> RetryLater:
+        return self._asked.later(f"no answer within {self._settings.timeout_seconds:g} seconds")
+
+    def _broken(self) -> RetryLater:
+        return broken(self._asked)
+
+
+class _Body(BytesIO):
+    """A body that was read, as the library wants to read it."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()
