@@ -9,7 +9,7 @@ import msgspec
 
 from explainer.correlation import Group, correlate
 from explainer.failing import Failing
-from kubewhy.records import Failure, Record, Ref, Report, Severity
+from kubewhy.records import Explanation, Failure, Record, Ref, Report, Severity
 
 PRINTS = 20  # of an incident are kept, to know it again after a restart
 
@@ -39,6 +39,8 @@ class Head(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fiel
     resolved_at: datetime | None = None
     resolution: str | None = None
     silenced: bool = False  # nobody is told
+    answered: str = ""  # the digest of what a model was last asked about it, and has answered
+    explanation: Explanation | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class Cluster:
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
     number: int = 0
+    unexplained: dict[str, None] | None = None  # incidents to ask a model about; null where there is none
     changed: set[str] = field(default_factory=set)  # incidents whose row is to be written
     is_changed: bool = True  # and the cluster's own
 

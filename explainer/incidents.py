@@ -17,7 +17,9 @@ from explainer.remembering import ClusterRow, by_cluster, changed_rows, encoded,
 from explainer.silences import Silences
 from explainer.telling import view
 from explainer.unheard import SILENT, fell_silent, heard_again, silence_of
+from explainer.wanting import Wanted, answered, wanted
 from kubewhy.records import (
+    Answer,
     Finding,
     Heartbeat,
     IncidentView,
@@ -38,7 +40,7 @@ class Incidents:
 
     `keep_open` is how long a failure that is seen no more still counts; `holds` stand in for the rules' own; an
     incident of which nothing new was told is told again after `repeat`; `labels` are those that findings carry, as
-    matchers name them.
+    matchers name them; `explain` says that there is a model to be asked.
     """
 
     def __init__(
@@ -48,13 +50,17 @@ class Incidents:
         holds: Mapping[str, timedelta] | None = None,
         repeat: timedelta | None = None,
         labels: Iterable[str] = (),
+        explain: bool = False,
     ) -> None:
+        self._explain = explain
         self._keep_open, self._holds, self._repeat = keep_open, holds or {}, repeat
         self._labels = frozenset(labels)
         self._silences = Silences()
         self._clusters: dict[str, Cluster] = {}
 
-    def feed(self, record: Report | Inventory | Heartbeat | SilenceChange | Tick, now: datetime) -> Iterator[Finding]:
+    def feed(
+        self, record: Report | Inventory | Heartbeat | SilenceChange | Answer | Tick, now: datetime
+    ) -> Iterator[Finding]:
         """The transitions this record brings about. `now` never goes back within one partition.
 
         Raises Rejected for a silence that is none.
@@ -68,6 +74,9 @@ class Incidents:
                 yield from self._tick(cluster, now)
             return
         cluster = self._cluster(record.cluster, now)
+        if isinstance(record, Answer):
+            yield from answered(cluster, record, now)
+            return
         term = cluster.failing.term
         if not cluster.failing.current(record.version):
             return
@@ -93,6 +102,11 @@ class Incidents:
             yield from regroup(cluster, now, at_once=True)
             for key in by_age(cluster, cluster.late):
                 yield tell(cluster, cluster.open[key], now)
+
+    def wanted(self, now: datetime) -> Iterator[Wanted]:
+        """What a model is to be asked about. It stays wanted until an Answer says what came of it."""
+        for cluster in self._clusters.values():
+            yield from wanted(cluster, now)
 
     def silences(self) -> list[Silence]:
         """All that have not ended."""
@@ -145,6 +159,7 @@ class Incidents:
         if cluster is None:
             failing = Failing(name, self._keep_open, self._holds, self._silences)
             cluster = self._clusters[name] = Cluster(name, failing, born, self._labels)
+            cluster.unexplained = {} if self._explain else None
         return cluster
 
     def _silenced(self, turned: list[Matchers], now: datetime) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from explainer.cluster import PRINTS, Cluster, Head, Incident, matched, shape
 from explainer.correlation import Group, incident_id, ref_order, renewed
 from explainer.telling import finding
+from explainer.wanting import want
 from kubewhy.records import Finding, Ref
 
 # A person is told of changes to one incident at most this often, and ever more seldom where they go on and on.
@@ -83,6 +84,7 @@ def _open(cluster: Cluster, group: Group, now: datetime) -> Finding:
     incident = made(cluster, group, now)
     cluster.open[incident.head.id] = incident
     cluster.join(incident.head.id, group)
+    want(cluster, incident)
     return finding(cluster, incident, "opened", now)
 
 
@@ -91,6 +93,7 @@ def _update(cluster: Cluster, incident: Incident, group: Group, now: datetime) -
     cluster.part(head.id, incident.group)
     cluster.join(head.id, group)
     incident.group, incident.grouped_at = group, now
+    want(cluster, incident)
     if head.prints != group.fingerprints[:PRINTS]:
         head.prints = group.fingerprints[:PRINTS]
         cluster.changed.add(head.id)
@@ -167,6 +170,8 @@ def _resolve(cluster: Cluster, incident: Incident, live: set[tuple[bool, str]], 
     incident.group = group
     del cluster.open[head.id]
     cluster.late.pop(head.id, None)
+    if cluster.unexplained:
+        cluster.unexplained.pop(head.id, None)
     cluster.part(head.id, group)
     told, silenced = (any((each, name) in live for name in group.fingerprints) for each in (False, True))
     if told or (silenced and head.silenced):

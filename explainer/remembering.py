@@ -9,6 +9,7 @@ from explainer.cluster import Cluster, Head, Incident, matched, shape
 from explainer.correlation import Group
 from explainer.flapping import Flaps
 from explainer.known import Row
+from explainer.wanting import want
 from kubewhy.records import Record, Ref
 
 _SEPARATOR = "\x1f"
@@ -84,6 +85,7 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
             group = groups[kept[head.id]]
             cluster.open[head.id] = Incident(head, group, head.told_at)
             cluster.join(head.id, group)
+            want(cluster, cluster.open[head.id])
             if shape(group) != head.told:
                 cluster.late[head.id] = None
     # What belongs to no incident was not told when the rows were written.

@@ -20,6 +20,7 @@ def finding(cluster: Cluster, incident: Incident, transition: str, now: datetime
         at=now,
         revision=head.revision,
         incident=view(cluster, head, incident.group.members),
+        explanation=head.explanation,
     )
 
 

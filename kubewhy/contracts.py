@@ -77,6 +77,14 @@ class Backend(Protocol):
     async def close(self) -> None: ...
 
 
+class AnswerCache(Protocol):
+    """Remembers what models have answered, still masked. Nothing raises out of it."""
+
+    def get(self, backend: str, model: str, language: str, told: str) -> Completion | None: ...
+
+    def put(self, backend: str, model: str, language: str, told: str, answer: Completion) -> None: ...
+
+
 class State(Protocol):
     """Keeps rows of bytes by key for those who have to remember across restarts."""
 

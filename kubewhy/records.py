@@ -223,8 +223,34 @@ class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
     silenced: bool = False
 
 
+class Explanation(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """An incident in a model's words, and who said them. `verify` are commands that only look."""
+
+    cause: str
+    why: str
+    fix: tuple[str, ...]
+    verify: tuple[str, ...]
+    confidence: str  # low, medium or high
+    language: str
+    backend: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost: float | None  # in US dollars, where prices are known
+    cached: bool
+
+
+class Answer(Record, tag="answer", frozen=True, kw_only=True):
+    """What came of asking a model about an incident as it was then. Without an explanation it has none to give."""
+
+    cluster: str
+    incident: str
+    asked: str  # the digest of what was asked about
+    explanation: Explanation | None = None
+
+
 class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One transition of one incident, in words, and whose words they are. Every key is always present in its JSON."""
+    """One transition of one incident, in the rules' words and a model's, if any. Every key is present in its JSON."""
 
     schema: str = "kubewhy.finding/v1"
     id: str
@@ -232,7 +258,7 @@ class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
     at: datetime
     revision: int
     incident: IncidentView
-    explanation: dict[str, str] | None = None
+    explanation: Explanation | None = None
 
     @property
     def silenced(self) -> bool:

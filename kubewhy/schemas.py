@@ -11,6 +11,7 @@ from msgspec.structs import FieldInfo, fields
 
 from kubewhy.cli.answer import Answer
 from kubewhy.cli.report import Document
+from kubewhy.records import Answer as ModelAnswer
 from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, SilenceChange
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,6 +27,7 @@ DOCUMENTS: dict[str, type[msgspec.Struct]] = {
     "heartbeat": Heartbeat,
     "finding": Finding,
     "silence": SilenceChange,
+    "model-answer": ModelAnswer,
 }
 
 

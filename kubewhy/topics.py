@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import msgspec
 
-from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Ref, Report, SilenceChange, Tick
+from kubewhy.records import Answer, Evidence, Finding, Heartbeat, Inventory, Ref, Report, SilenceChange, Tick
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,9 @@ class Topic:
 
 
 EVIDENCE = Topic("kubewhy.evidence.v1", (Evidence,), timedelta(hours=6))
-FAILURES = Topic("kubewhy.failures.v1", (Report, Inventory, Heartbeat, Tick, SilenceChange), timedelta(hours=24))
+FAILURES = Topic(
+    "kubewhy.failures.v1", (Report, Inventory, Heartbeat, Tick, Answer, SilenceChange), timedelta(hours=24)
+)
 FINDINGS = Topic("kubewhy.findings.v1", (Finding,), None)
 
 TOPICS = (EVIDENCE, FAILURES, FINDINGS)

@@ -17,8 +17,10 @@ from infra.pictures import draw_all
 from kubewhy.cli.answer import Answer
 from kubewhy.cli.report import Document, report
 from kubewhy.cli.rules import markdown, reference, text
+from kubewhy.records import Answer as ModelAnswer
 from kubewhy.records import (
     Evidence,
+    Explanation,
     Finding,
     Heartbeat,
     IncidentView,
@@ -86,7 +88,23 @@ def records() -> Iterator[msgspec.Struct]:
     yield Finding(id="f1", transition="opened", at=NOW, revision=1, incident=incident)
     yield SilenceChange(id="s1", silence=Silence(id="s1", matchers=('name="web"',), ends_at=NOW, comment="known"))
     yield SilenceChange(id="s1")
-    yield Finding(id="f2", transition="explained", at=NOW, revision=2, incident=incident, explanation={"by": "rules"})
+    explanation = Explanation(
+        cause="no node is large enough",
+        why="the shop is closed",
+        fix=("add a node",),
+        verify=("kubectl get nodes",),
+        confidence="high",
+        language="English",
+        backend="bedrock",
+        model="some",
+        input_tokens=500,
+        output_tokens=100,
+        cost=0.001,
+        cached=False,
+    )
+    yield Finding(id="f2", transition="explained", at=NOW, revision=2, incident=incident, explanation=explanation)
+    yield ModelAnswer(cluster="c1", incident="i1", asked="d1", explanation=explanation)
+    yield ModelAnswer(cluster="c1", incident="i1", asked="d1")
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:

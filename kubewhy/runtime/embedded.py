@@ -15,13 +15,27 @@ from collectors.gather import content_hash, gather
 from collectors.index import Key
 from collectors.store import Store, kinds_read
 from explainer.incidents import Incidents
+from explainer.wanting import SETTLED
 from kubewhy.contracts import Analyzer, Collector, Sink, State
 from kubewhy.errors import ConfigError
-from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Ref, Report, Silence, SilenceChange, Tick, Version
+from kubewhy.records import (
+    Answer,
+    Evidence,
+    Finding,
+    Heartbeat,
+    Inventory,
+    Ref,
+    Report,
+    Silence,
+    SilenceChange,
+    Tick,
+    Version,
+)
+from kubewhy.runtime.explaining import Calls
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
 
-Record = Evidence | Inventory | Heartbeat | SilenceChange | Tick
+Record = Evidence | Inventory | Heartbeat | SilenceChange | Answer | Tick
 TICK = timedelta(seconds=1)
 INCIDENTS = "incidents\x1f"  # begins the keys of their rows
 SENDING = "sending"  # the key of what is being told
@@ -42,7 +56,7 @@ class Pipeline:
 
     def feed(self, record: Record, now: datetime) -> list[Finding]:
         """What this record leads to."""
-        reports: Iterable[Report | Inventory | Heartbeat | SilenceChange | Tick]
+        reports: Iterable[Report | Inventory | Heartbeat | SilenceChange | Answer | Tick]
         if isinstance(record, Evidence):
             reports = (_at_once(each) if self._no_hold else each for each in self._analyzers.feed(record, now))
         else:
@@ -91,6 +105,7 @@ async def watch(
     incidents: Incidents | None = None,
     router: Router | None = None,
     silences: Sequence[Silence] = (),
+    calls: Calls | None = None,
 ) -> None:
     """Runs until cancelled; or, with `until_idle`, until nothing new has been collected or found for so many seconds.
 
@@ -127,11 +142,19 @@ async def watch(
             # Before the first record of all: what is silenced must not be told for a moment at each start.
             changes = silence_changes(state, seen, silences) if isinstance(record, Tick) or not heeded else []
             heeded = True
-            findings = [finding for each in (*changes, record) for finding in pipeline.feed(each, now)]
+            answers = calls.take() if calls else []
+            findings = [finding for each in (*changes, *answers, record) for finding in pipeline.feed(each, now)]
             await tell(findings)
+            if calls and isinstance(record, Tick):
+                calls.start(incidents.wanted(now), now)
             if until_idle is None:
                 continue
-            if findings or _is_news(record, heard) or (last is None and not isinstance(record, Tick)):
+            if (
+                findings
+                or (calls and calls.running)
+                or _is_news(record, heard)
+                or (last is None and not isinstance(record, Tick))
+            ):
                 last = loop.time()
             if last is not None and loop.time() - last >= until_idle:
                 break
@@ -198,11 +221,13 @@ async def replay(
     no_hold: bool = False,
     incidents: Incidents | None = None,
     silences: Sequence[Silence] = (),
+    calls: Calls | None = None,
 ) -> None:
     """Runs a recording, or those namespaces of it, through the pipeline in its own time, as fast as it goes."""
     recording = recorded.read(path)
     touched: dict[Key, None] = {}
     store = Store(analyzers, lambda key: touched.setdefault(key))
+    incidents = incidents or Incidents()
     pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
     kinds = kinds_read(analyzers)
     head, sent = recording.header, dict[Key, int]()
@@ -247,3 +272,7 @@ async def replay(
         await tell(Tick(), now)
         if findings := pipeline.flush(now):
             await sink.send(findings)
+        # A recording is over in no time: what is open at its end is explained then.
+        while calls and await calls.round(incidents.wanted(now + SETTLED)):
+            for answer in calls.take():
+                await tell(answer, now)
