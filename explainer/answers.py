@@ -3,9 +3,8 @@
 import json
 import re
 from collections.abc import Collection
+from functools import cache
 from typing import Any
-
-import jsonschema
 
 from explainer.hostile import clean, cut, defuse
 from explainer.masking import Masker
@@ -17,7 +16,14 @@ from kubewhy.records import Explanation
 _FENCE = re.compile(r"^\s*```[a-z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 _STEPS, _COMMANDS, _COMMAND = 5, 3, 300
 _TEXT = 800  # characters of one part
-_VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+@cache
+def _validator() -> Any:
+    # A tenth of a second that only answers need.
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(SCHEMA)
 
 
 class BadAnswer(Exception):
@@ -35,7 +41,7 @@ def read(text: str) -> dict[str, Any]:
         raise BadAnswer("it is not JSON") from None
     if answer is None:
         raise BadAnswer("it is not JSON")
-    fault = next(iter(_VALIDATOR.iter_errors(answer)), None)
+    fault = next(iter(_validator().iter_errors(answer)), None)
     if fault is not None:
         place = ".".join(map(str, fault.absolute_path)) or "the whole"
         raise BadAnswer(f"{place} does not fit the schema: {fault.validator}")

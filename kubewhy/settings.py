@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from explainer.backends.settings import BackendSettings
 from explainer.matchers import match_all, parse, parse_all
 from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
@@ -92,6 +93,41 @@ class SilenceSettings(BaseModel, extra="forbid", frozen=True):
         return self
 
 
+class PriceSettings(BaseModel, extra="forbid", frozen=True):
+    """In US dollars, for a million tokens."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class ExplainSettings(BaseModel, extra="forbid", frozen=True):
+    """Which models explain incidents, the first that can. Without any, incidents are told in the rules' words alone.
+
+    `daily_dollars` counts only backends whose price is told.
+    """
+
+    backends: tuple[BackendSettings, ...] = ()
+    language: str = Field(default="English", min_length=2, max_length=40, pattern=r"^[^\W\d_][\w ()-]*$")
+    at_once: int = Field(default=4, ge=1, le=64)
+    daily_tokens: int | None = Field(default=None, gt=0)
+    daily_dollars: float | None = Field(default=None, gt=0)
+    prices: dict[str, PriceSettings] = {}
+    cache: bool = True
+
+    @model_validator(mode="after")
+    def _agree(self) -> "ExplainSettings":
+        names = [backend.called for backend in self.backends]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ValueError(
+                    f"backends[{index}].name: there is another backend {name}; give each a name of its own"
+                )
+        for name in self.prices:
+            if name not in names:
+                raise ValueError(f"prices.{name}: there is no backend {name}{hint(name, names)}")
+        return self
+
+
 class Settings(BaseModel, extra="forbid", frozen=True):
     """What `kubewhy run` goes by; flags of the command line come before it."""
 
@@ -103,6 +139,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     sinks: tuple[StdoutSettings, ...] = (StdoutSettings(type="stdout"),)
     routes: tuple[RouteSettings, ...] = ()  # a sink that none of them names gets everything
     silences: tuple[SilenceSettings, ...] = ()
+    explain: ExplainSettings = ExplainSettings()
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
@@ -178,6 +215,7 @@ def _keys(place: Sequence[int | str]) -> list[str]:
     """The keys that the model at that place knows."""
     models: dict[Any, type[BaseModel]] = {
         "cluster": ClusterSettings,
+        "explain": ExplainSettings,
         "incidents": IncidentSettings,
         "routes": RouteSettings,
         "silences": SilenceSettings,

@@ -133,7 +133,7 @@ def test_every_record_that_is_written_fits_its_schema() -> None:
     for record in records():
         validators[type(record)].validate(json.loads(encode(record)))
         seen.add(type(record))
-    assert seen == {Answer, Document, Evidence, Report, Inventory, Heartbeat, Finding, SilenceChange}
+    assert seen == {Answer, Document, Evidence, Report, Inventory, Heartbeat, Finding, ModelAnswer, SilenceChange}
 
 
 @pytest.mark.parametrize("change", [{"cluster": 7}, {"surprise": True}, {"type": "report"}, {"version": [1]}])

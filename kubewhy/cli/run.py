@@ -1,14 +1,16 @@
 """kubewhy run: watches a cluster, or replays a recording, and tells what breaks and what recovers."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -29,9 +31,12 @@ from kubewhy.runtime.embedded import replay, watch
 from kubewhy.runtime.routing import Routed, Router
 from kubewhy.runtime.silencing import of_settings
 from kubewhy.runtime.state import SqliteState
-from kubewhy.settings import Settings, load
+from kubewhy.settings import ExplainSettings, Settings, load
 from kubewhy.spelling import hint
 from sinks.stdout import StdoutSink, render
+
+if TYPE_CHECKING:
+    from kubewhy.runtime.explaining import Calls
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -119,6 +124,7 @@ def command(
         settings=settings,
         router=router,
         incidents=patience(settings, config, router.labels, no_hold=no_hold),
+        calls=_calls(settings.explain),
     )
     # Nobody reads on, as in `kubewhy run | head -1`.
     return 1 if asyncio.run(told.to_stdout()) else 0
@@ -141,9 +147,17 @@ class _Told:
     settings: Settings
     router: Router
     incidents: Incidents
+    calls: "Calls | None"
 
     async def to_stdout(self) -> bool:
         """Until it ends or is stopped. True when nobody reads on."""
+        try:
+            return await self._told()
+        finally:
+            if self.calls:
+                await self.calls.close()
+
+    async def _told(self) -> bool:
         closed = asyncio.Event()
         if self.text and not self.recording and sys.stdout.isatty():
             async with Board(Console(), self.incidents.views) as board:
@@ -164,6 +178,7 @@ class _Told:
                 no_hold=self.no_hold,
                 incidents=self.incidents,
                 silences=of_settings(self.settings),
+                calls=self.calls,
             )
             return
         async with await connect(self.kubeconfig, self.context) as cluster:
@@ -195,20 +210,37 @@ class _Told:
             incidents=self.incidents,
             router=self.router,
             silences=of_settings(self.settings),
+            calls=self.calls,
         )
+
+
+def _calls(settings: ExplainSettings) -> "Calls | None":
+    if not settings.backends:
+        return None
+    # What asks models is large: nobody without one waits for it.
+    from kubewhy.runtime.explaining import Calls
+    from kubewhy.runtime.models import explainer
+
+    return Calls(explainer(settings, lambda: datetime.now(UTC), os.environ), settings.at_once)
 
 
 def patience(settings: Settings, config: Path | None, labels: Iterable[str], *, no_hold: bool) -> Incidents:
     """Incidents of the profile that the settings name, but for what they say themselves."""
-    told = settings.incidents
+    told, explain = settings.incidents, bool(settings.explain.backends)
     known = {rule.id for analyzer in enabled() for rule in analyzer.rules}
     if unknown := next((rule for rule in told.holds if rule not in known), None):
         raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
     if no_hold:
-        return Incidents(labels=labels)
+        return Incidents(labels=labels, explain=explain)
     profile = PROFILES[told.profile]
     keep_open = profile.keep_open if told.keep_open is None else told.keep_open
-    return Incidents(keep_open=keep_open, holds={**profile.holds, **told.holds}, repeat=told.repeat, labels=labels)
+    return Incidents(
+        keep_open=keep_open,
+        holds={**profile.holds, **told.holds},
+        repeat=told.repeat,
+        labels=labels,
+        explain=explain,
+    )
 
 
 async def until_stopped(work: Coroutine[Any, Any, None], closed: asyncio.Event | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,9 +31,11 @@ from kubewhy.records import (
     Tick,
     Version,
 )
-from kubewhy.runtime.explaining import Calls
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
+
+if TYPE_CHECKING:
+    from kubewhy.runtime.explaining import Calls  # it needs what is large, and nobody without a model does
 
 Record = Evidence | Inventory | Heartbeat | SilenceChange | Answer | Tick
 TICK = timedelta(seconds=1)
@@ -105,7 +107,7 @@ async def watch(
     incidents: Incidents | None = None,
     router: Router | None = None,
     silences: Sequence[Silence] = (),
-    calls: Calls | None = None,
+    calls: "Calls | None" = None,
 ) -> None:
     """Runs until cancelled; or, with `until_idle`, until nothing new has been collected or found for so many seconds.
 
@@ -146,7 +148,7 @@ async def watch(
             findings = [finding for each in (*changes, *answers, record) for finding in pipeline.feed(each, now)]
             await tell(findings)
             if calls and isinstance(record, Tick):
-                calls.start(incidents.wanted(now), now)
+                calls.start(incidents.wanted(now))
             if until_idle is None:
                 continue
             if (
@@ -221,7 +223,7 @@ async def replay(
     no_hold: bool = False,
     incidents: Incidents | None = None,
     silences: Sequence[Silence] = (),
-    calls: Calls | None = None,
+    calls: "Calls | None" = None,
 ) -> None:
     """Runs a recording, or those namespaces of it, through the pipeline in its own time, as fast as it goes."""
     recording = recorded.read(path)

@@ -24,8 +24,13 @@ log = logging.getLogger(__name__)
 FAILURES = 3
 HALF_OPEN = timedelta(seconds=30)
 _PAUSES = (2, 5, 15, 30, 60)  # seconds before the same is asked again, the last one for ever
+_COSTLY = (60, 120, 300, 600, 900)
 _TIMEOUT = 120.0  # whatever a backend itself allows
 _LONGEST_WAIT = timedelta(seconds=60)  # so that an hour-long Retry-After delays no recovery
+
+
+class Unfit(RetryLater):
+    """A backend answers, but not what it was asked: it may learn to, but each try costs."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class Explainer:
         masker = Masker(self.key, told(view))
         question = ask(view, masker.mask if self.mask else str, self.language, self.draw)
         after: float | None = None
-        rejected = 0
+        rejected, unfit = 0, False
         for choice in self.choices:
             found = self._cached(choice, question, masker, view)
             if found:
@@ -140,6 +145,10 @@ class Explainer:
                 choice.complain(error)
                 choice.failed(self.clock(), _LONGEST_WAIT.total_seconds())
                 continue
+            except Unfit as error:
+                choice.complain(error)
+                unfit = True
+                continue
             except RetryLater as error:
                 choice.complain(error)
                 choice.failed(self.clock(), error.after)
@@ -150,7 +159,7 @@ class Explainer:
             return self._explanation(choice, answer, completion, masker, view, cost)
         if rejected == len(self.choices):
             return None
-        raise RetryLater("no backend answers", after)
+        raise Unfit("no answer fits") if unfit else RetryLater("no backend answers", after)
 
     def question(self, view: IncidentView) -> Question:
         """What would leave for a model."""
@@ -178,7 +187,7 @@ class Explainer:
                 prompt = again(question, completion.text, str(error))
                 continue
             return answer, Completion(completion.text, completion.model, *tokens), cost
-        raise Rejected("its answers do not fit the schema")
+        raise Unfit(f"backend {choice.backend.name}: its answers do not fit the schema; try another model")
 
     def _cached(self, choice: Choice, question: Question, masker: Masker, view: IncidentView) -> Explanation | None:
         kept = self.cache.get(choice.backend.name, choice.model, self.language, question.told) if self.cache else None
@@ -238,8 +247,9 @@ class Calls:
     def running(self) -> bool:
         return bool(self._running)
 
-    def start(self, wanted: Iterable[Wanted], now: datetime) -> None:
+    def start(self, wanted: Iterable[Wanted]) -> None:
         """Those that do not run already, as many as may."""
+        now = self._explainer.clock()
         named = set()
         for each in wanted:
             key = (each.incident.cluster, each.incident.id)
@@ -262,7 +272,7 @@ class Calls:
 
     async def round(self, wanted: Iterable[Wanted]) -> bool:
         """Starts as many as may, and waits for them. False where there was none to start."""
-        self.start(wanted, self._explainer.clock())
+        self.start(wanted)
         begun = bool(self._running)
         while self._running:
             await asyncio.wait(list(self._running.values()))
@@ -291,7 +301,8 @@ class Calls:
             self._answers.append(Answer(cluster=key[0], incident=key[1], asked=asked))
             return
         attempts = self._attempts.get((*key, asked), (0, self._explainer.clock()))[0]
-        pause = timedelta(seconds=_PAUSES[min(attempts, len(_PAUSES) - 1)])
+        pauses = _COSTLY if isinstance(error, Unfit) else _PAUSES
+        pause = timedelta(seconds=pauses[min(attempts, len(pauses) - 1)])
         if error.after is not None:
             pause = min(max(pause, timedelta(seconds=error.after)), _LONGEST_WAIT)
         self._attempts[(*key, asked)] = (attempts + 1, self._explainer.clock() + pause)

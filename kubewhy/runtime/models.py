@@ -1,0 +1,71 @@
+"""From the settings to what asks models; and the key by which names are masked."""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from explainer.backends import make
+from explainer.backends.settings import BackendSettings
+from explainer.cache import Answers
+from kubewhy.errors import ConfigError
+from kubewhy.runtime.explaining import Budget, Choice, Explainer, Price
+from kubewhy.settings import ExplainSettings
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Where what can be lost is kept."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/tmp"), ".cache")) / "kubewhy"
+
+
+def explainer(
+    settings: ExplainSettings,
+    clock: Callable[[], datetime],
+    environ: Mapping[str, str],
+    *,
+    mask: bool = True,
+) -> Explainer:
+    """Raises ConfigError where a key or a library is missing."""
+    folder = cache_folder(environ)
+    return Explainer(
+        choices=[_choice(each, settings, environ) for each in settings.backends],
+        clock=clock,
+        key=masking_key(folder / "masking.key"),
+        language=settings.language,
+        mask=mask,
+        cache=Answers(folder / "answers.sqlite", clock) if settings.cache else None,
+        budget=Budget(settings.daily_tokens, settings.daily_dollars),
+    )
+
+
+def _choice(told: BackendSettings, settings: ExplainSettings, environ: Mapping[str, str]) -> Choice:
+    price = settings.prices.get(told.called)
+    model = getattr(told, "model", "") or getattr(told, "endpoint", "")
+    return Choice(make(told, environ), model, Price(price.input, price.output) if price else None)
+
+
+def masking_key(path: Path) -> bytes:
+    """The same at every start, so that the same name has the same placeholder and answers are found again.
+
+    Where it cannot be kept, it is new each time.
+    """
+    try:
+        return _kept(path)
+    except OSError:
+        return secrets.token_bytes(32)
+
+
+def _kept(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        key = path.read_bytes()
+        if len(key) != 32:
+            raise ConfigError(f"{path}: is no key for masking; remove it, and a new one is made") from None
+        return key
+    with os.fdopen(handle, "wb") as file:
+        key = secrets.token_bytes(32)
+        file.write(key)
+    return key
