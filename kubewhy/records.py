@@ -224,7 +224,10 @@ class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One transition of one incident, in words, and whose words they are. Every key is always present in its JSON."""
+    """One transition of one incident, in words, and whose words they are. Every key is always present in its JSON.
+
+    `digest` is the id of the incident that stands for many, where this is one of them.
+    """
 
     schema: str = "kubewhy.finding/v1"
     id: str
@@ -233,6 +236,7 @@ class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
     revision: int
     incident: IncidentView
     explanation: dict[str, str] | None = None
+    digest: str | None = None
 
     @property
     def silenced(self) -> bool:

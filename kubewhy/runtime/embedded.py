@@ -112,14 +112,16 @@ async def watch(
             changes = silence_changes(state, seen, silences) if isinstance(record, Tick) or not heeded else []
             heeded = True
             findings = [finding for each in (*changes, record) for finding in pipeline.feed(each, now)]
-            await tell(findings)
+            await tell([*findings, *(router.tick(now) if router and isinstance(record, Tick) else ())])
             if until_idle is None:
                 continue
             if findings or _is_news(record, heard) or (last is None and not isinstance(record, Tick)):
                 last = loop.time()
             if last is not None and loop.time() - last >= until_idle:
                 break
-        await tell(pipeline.flush(clock()))
+        now = clock()
+        await tell(pipeline.flush(now))
+        await tell(router.flush(now) if router else [])
 
 
 def _is_news(record: Record, heard: dict[Ref, int]) -> bool:
@@ -173,6 +175,7 @@ async def replay(
     *,
     no_hold: bool = False,
     incidents: Incidents | None = None,
+    router: Router | None = None,
     silences: Sequence[Silence] = (),
 ) -> None:
     """Runs a recording, or those namespaces of it, through the pipeline in its own time, as fast as it goes."""
@@ -188,6 +191,8 @@ async def replay(
 
     async def tell(record: Record, now: datetime) -> None:
         findings = pipeline.feed(record, now)
+        if router and isinstance(record, Tick):
+            findings += router.tick(now)
         if findings:
             await sink.send(findings)
 
@@ -221,4 +226,6 @@ async def replay(
         await send(now)
         await tell(Tick(), now)
         if findings := pipeline.flush(now):
+            await sink.send(findings)
+        if router and (findings := router.flush(now)):
             await sink.send(findings)
