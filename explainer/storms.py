@@ -28,7 +28,7 @@ class Opened(Record, frozen=True, kw_only=True):
 class Known(Record, frozen=True, kw_only=True):
     """An incident that the sink has heard of: by itself, or in that digest, which may name it as `told`."""
 
-    revision: int
+    revision: int = 0
     digest: str | None = None
     told: Told | None = None
     over_at: datetime | None = None
@@ -130,7 +130,7 @@ class Storms:
         """The sink has not heard of that incident yet: it does by itself, unless that were too many."""
         incident = finding.incident
         opened = self._opened.setdefault(incident.cluster, Opened(born=now))
-        self._known[incident.id] = Known(revision=finding.revision)
+        self._known[incident.id] = Known()
         self._changed |= {("opened", incident.cluster), ("incident", incident.id)}
         if finding.transition != "opened" and incident.opened_at < opened.born:
             return
@@ -144,7 +144,7 @@ class Storms:
             self._opened[incident.cluster] = Opened(born=opened.born, times=times, digest=digest.id)
         digest.count += 1
         digest.taken_at = now
-        self._known[incident.id] = Known(revision=finding.revision, digest=digest.id)
+        self._known[incident.id] = Known(digest=digest.id)
         self._follow(finding, now)
         if digest.told is None:
             yield self._told(digest, "opened", now)
@@ -156,17 +156,15 @@ class Storms:
         return digest
 
     def _follow(self, finding: Finding, now: datetime) -> None:
-        """Keeps how the incident is now. What is older than what was heard last, or comes after its end, is nothing."""
+        """Keeps how the incident is now. What was heard before is nothing new."""
         incident = finding.incident
         known = self._known[incident.id]
-        if known.over_at or finding.revision < known.revision:
+        if finding.revision <= known.revision:
             return
         over = incident.state == "resolved"
         told = named(incident) if known.digest and not over else None
-        newer = Known(revision=finding.revision, digest=known.digest, told=told, over_at=now if over else None)
-        if newer == known:
-            return
-        self._known[incident.id] = newer
+        over_at = now if over else None
+        self._known[incident.id] = Known(revision=finding.revision, digest=known.digest, told=told, over_at=over_at)
         self._changed.add(("incident", incident.id))
         if over:
             self._over[incident.id] = None

@@ -211,6 +211,23 @@ def test_a_digest_names_the_worst_of_what_is_open_and_says_how_many_there_are(ch
     assert incident.failures[0].message.endswith(": 30 info still open; 22 over")
 
 
+def test_what_is_older_than_what_was_heard_last_changes_nothing(channel: Channel) -> None:
+    *_, key = channel.burst(LIMIT + 1)
+    older = channel.heard[-1]
+    channel.update(key, severity=Severity.CRITICAL)
+    channel.feed(msgspec.structs.replace(older, digest=None))
+    channel.wait(10)
+    assert [str(each.incident.severity) for each in channel.digests] == ["warning", "critical"]
+
+
+def test_a_storm_began_with_the_first_that_was_told_by_itself(channel: Channel) -> None:
+    channel.now += timedelta(seconds=50)
+    channel.burst(LIMIT)
+    channel.wait(20)
+    channel.burst(1)
+    assert channel.digests[0].incident.title.endswith("since 12:03 UTC")
+
+
 def test_an_incident_that_gets_worse_makes_its_digest_worse(channel: Channel) -> None:
     *_, key = channel.burst(LIMIT + 10)
     channel.wait(10)
@@ -293,6 +310,15 @@ def test_each_cluster_has_a_storm_of_its_own(channel: Channel) -> None:
     assert digest.incident.cluster == "test"
 
 
+def test_each_sink_has_a_digest_of_its_own(channel: Channel) -> None:
+    channel.burst(LIMIT + 1)
+    other = Storms("teams")
+    fed = [msgspec.structs.replace(each, digest=None) for each in channel.heard if not is_digest(each)]
+    (digest,) = [told for each in fed for told in other.feed(each, START) if is_digest(told)]
+    assert digest.incident.id != channel.digests[0].incident.id
+    assert (other.owns(digest.incident.id), channel.storms.owns(digest.incident.id)) == (True, False)
+
+
 def test_an_incident_that_a_route_lets_pass_only_later_counts_too(channel: Channel) -> None:
     channel.burst(1)
     keys = [f"late-{number}" for number in range(LIMIT + 5)]
@@ -345,6 +371,9 @@ def test_at_the_end_what_was_held_back_is_told(channel: Channel) -> None:
     channel.heard += channel.storms.flush(channel.now)
     assert channel.told() == ["opened 1", "updated 5", "resolved 5"]
     assert channel.storms.flush(channel.now) == []
+    channel.burst(1)
+    assert channel.told()[-1] == "opened 1"
+    assert len({each.incident.id for each in channel.digests}) == 2
 
 
 def test_what_is_told_once_more_is_in_its_digest_also_when_all_is_over(channel: Channel) -> None:
@@ -360,6 +389,7 @@ def test_what_is_told_once_more_is_in_its_digest_also_when_all_is_over(channel: 
 
 def test_nothing_is_kept_of_what_has_long_been_over(channel: Channel) -> None:
     channel.resolve(channel.burst(LIMIT + 500))
+    channel.restart()
     channel.wait(KEPT.total_seconds() + 120)
     assert list(channel.rows) == ["opened\x1fprod"]
     assert len(channel.rows["opened\x1fprod"]) < 1000
@@ -398,7 +428,7 @@ def test_a_digest_reads_well_and_what_it_stands_for_is_not_read() -> None:
 SEVERITIES = st.sampled_from(list(Severity))
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("burst"), st.integers(1, 30), SEVERITIES),
+        st.tuples(st.just("burst"), st.integers(1, 60), SEVERITIES),
         st.tuples(st.just("resolve"), st.integers(1, 40), st.sampled_from(["recovered", "deleted", "superseded"])),
         st.tuples(st.just("update"), st.integers(0, 100), SEVERITIES),
         st.tuples(st.just("wait"), st.integers(1, 70), st.none()),
