@@ -7,7 +7,7 @@ from hashlib import sha256
 import msgspec
 
 from explainer.digests import LIMIT, Digest, criticals, named, view
-from kubewhy.records import Finding, IncidentView, Record, Told
+from kubewhy.records import Finding, IncidentView, Record, Ref, Told
 
 MINUTE = timedelta(minutes=1)
 # A digest is told anew at most this often, and ever more seldom where it goes on and on.
@@ -53,7 +53,8 @@ class Storms:
     def feed(self, finding: Finding, now: datetime) -> list[Finding]:
         """The finding, after the digest that it opens if it does so."""
         incident = finding.incident
-        if incident.silenced:
+        # That nothing is heard of a cluster any more must not be one of many.
+        if incident.silenced or incident.root == Ref("Cluster", incident.cluster):
             return [finding]
         told: list[Finding] = []
         if incident.id not in self._known:

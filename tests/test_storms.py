@@ -303,6 +303,15 @@ def test_what_is_silenced_does_not_count(channel: Channel) -> None:
     assert channel.heard == channel.alone
 
 
+def test_that_a_cluster_is_silent_is_told_by_itself(channel: Channel) -> None:
+    channel.burst(LIMIT + 5)
+    (key,) = channel.burst(1, Severity.CRITICAL, root=Ref("Cluster", "prod"), title="Nothing is heard of the cluster")
+    channel.resolve([key])
+    assert [each.digest for each in channel.heard if each.incident.id == key] == [None, None]
+    (key,) = channel.burst(1, root=Ref("Cluster", "prod", "shop", "postgresql.example.org"))
+    assert channel.heard[-1].digest == channel.digests[0].incident.id
+
+
 def test_each_cluster_has_a_storm_of_its_own(channel: Channel) -> None:
     channel.burst(LIMIT)
     channel.burst(LIMIT + 1, cluster="test")
