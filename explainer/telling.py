@@ -1,11 +1,12 @@
 """What people are told of an incident: findings, and what an incident looks like."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 
 from explainer.cluster import Cluster, Head, Incident
 from explainer.commands import commands
-from explainer.correlation import leading
+from explainer.correlation import Member, leading
 from explainer.silences import object_labels
 from kubewhy.records import Failure, Finding, IncidentView, Ref, Told, Words
 
@@ -61,7 +62,7 @@ def view(cluster: Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...])
     )
 
 
-def _words(root: Ref, members: tuple[tuple[Ref, Failure], ...]) -> tuple[Words, ...]:
+def _words(root: Ref, members: Sequence[Member]) -> tuple[Words, ...]:
     first = [leading(root, members)] if members else []
     rules = {failure.rule: failure for _, failure in reversed([*first, *members])}
     return tuple(
