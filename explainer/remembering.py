@@ -7,8 +7,8 @@ import msgspec
 
 from explainer.cluster import Cluster, Head, Incident, matched, shape
 from explainer.correlation import Group
-from explainer.failing import Row
 from explainer.flapping import Flaps
+from explainer.known import Row
 from kubewhy.records import Record, Ref
 
 _SEPARATOR = "\x1f"

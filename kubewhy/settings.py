@@ -66,12 +66,9 @@ Matchers = Annotated[str, AfterValidator(_matchers)]
 
 
 class IncidentSettings(BaseModel, extra="forbid", frozen=True):
-    """How patient to be: `explainer/profiles.py`. What is given here comes before the profile.
+    """How patient to be: `explainer/profiles.py`. What is given here comes before the profile."""
 
-    Without a profile, rules hold as long as they say, and what is seen no more is resolved at once.
-    """
-
-    profile: Literal["fast", "mixin"] | None = None
+    profile: Literal["fast", "mixin"] = "fast"
     keep_open: Duration | None = None
     repeat: Duration | None = None
     holds: dict[str, Duration] = {}

@@ -100,8 +100,10 @@ def failures(told: Ended) -> set[tuple[str, str, str]]:
     }
 
 
-async def test_without_holds_more_is_told() -> None:
-    held, all_of_it = await replayed(), await replayed("--no-hold")
+async def test_without_holds_more_is_told(tmp_path: Path) -> None:
+    nothing_kept = tmp_path / "kubewhy.yaml"
+    nothing_kept.write_text("incidents: {keep_open: 0s}")
+    held, all_of_it = await replayed("--config", str(nothing_kept)), await replayed("--no-hold")
     assert failures(held) < failures(all_of_it)
 
 
@@ -160,7 +162,7 @@ async def test_a_cluster_is_watched_until_nothing_happens(tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_what_changes_is_told_as_it_comes_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     async with api_server() as server:
-        process = await start("run", "-o", "text", "--kubeconfig", server.kubeconfig(tmp_path))
+        process = await start("run", "-o", "text", "--no-hold", "--kubeconfig", server.kubeconfig(tmp_path))
         assert process.stdout
         assert process.stderr
         async with asyncio.timeout(60):

@@ -1,6 +1,6 @@
 """Findings as lines on a terminal, as they come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -46,7 +46,18 @@ def lines(finding: Finding) -> list[Text]:
     named = list(alike.values())[: None if incident.failures[0].rule == RULE else SHOWN]
     shown = [Text(f"{'':10}{_words(each)}") for each in named]
     rest = len(incident.failures) - sum(map(len, named))
-    return [head, *shown, *([Text(f"{'':10}and {rest} more", style="dim")] if rest else [])]
+    more = [Text(f"{'':10}and {rest} more", style="dim")] if rest else []
+    return [head, *shown, *more, *(_advice(finding) if finding.transition == "opened" else ())]
+
+
+def _advice(finding: Finding) -> Iterator[Text]:
+    """What to do, from the rule that names the incident."""
+    incident = finding.incident
+    for words in incident.words[:1]:
+        if words.look:
+            yield Text(f"{'':10}{clean(words.look)}", style="dim")
+    for command in incident.commands[-1:]:
+        yield Text(f"{'':10}{clean(command)}", style="cyan")
 
 
 def _words(alike: Sequence[Told]) -> str:

@@ -1,7 +1,7 @@
 """The whole pipeline in one process: the same stages as on Kafka, over a queue in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,9 @@ from kubewhy.runtime.silencing import already_seen, silence_changes
 Record = Evidence | Inventory | Heartbeat | SilenceChange | Tick
 TICK = timedelta(seconds=1)
 INCIDENTS = "incidents\x1f"  # begins the keys of their rows
+SENDING = "sending"  # the key of what is being told
+_UNREADABLE = "the state holds what this kubewhy cannot read ({}); name another file, or remove that one"
+_TICKS = 100_000  # in one go
 _WAITING = 1000  # records between the collector and the rest; more, and the collector waits
 
 
@@ -60,9 +63,15 @@ def restore(incidents: Incidents, state: State) -> None:
     try:
         incidents.restore((key.removeprefix(INCIDENTS), row) for key, row in state.scan(INCIDENTS))
     except (msgspec.DecodeError, KeyError, ValueError) as error:
-        raise ConfigError(
-            f"the state holds what this kubewhy cannot read ({error}); name another file, or remove that one"
-        ) from None
+        raise ConfigError(_UNREADABLE.format(error)) from None
+
+
+def sending(state: State) -> list[Finding]:
+    """What was to be told when the process ended, and may not have been. Raises ConfigError for what is none."""
+    try:
+        return msgspec.json.decode(state.get(SENDING) or b"[]", type=list[Finding])
+    except msgspec.DecodeError as error:
+        raise ConfigError(_UNREADABLE.format(error)) from None
 
 
 def _at_once(report: Report) -> Report:
@@ -85,7 +94,7 @@ async def watch(
 ) -> None:
     """Runs until cancelled; or, with `until_idle`, until nothing new has been collected or found for so many seconds.
 
-    Findings arrive before what is remembered of them is written: a crash in between repeats some, and loses none.
+    What is to be told is remembered, then told: a crash in between repeats some of it, word for word, and loses none.
     """
     incidents = incidents or Incidents()
     if state:
@@ -97,11 +106,18 @@ async def watch(
     loop = asyncio.get_running_loop()
 
     async def tell(findings: list[Finding]) -> None:
-        if findings:
-            await sink.send(findings)
         if state:
-            state.write({**pipeline.rows(), **(router.rows() if router else {})})
+            state.write({**pipeline.rows(), **({SENDING: msgspec.json.encode(findings)} if findings else {})})
+        if findings:
+            await send(findings)
 
+    async def send(findings: list[Finding]) -> None:
+        await sink.send(findings)
+        if state:
+            state.write({**(router.rows() if router else {}), SENDING: None})
+
+    if state and (unsent := sending(state)):
+        await send(unsent)
     async with aclosing(_with_ticks(collector)) as records:
         last: float | None = None  # until the collector speaks, it is not idle but still listing
         heard: dict[Ref, int] = {}
@@ -167,6 +183,14 @@ async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
         await asyncio.gather(collecting, ticking, return_exceptions=True)
 
 
+def _ticks(since: datetime, until: datetime) -> Iterator[datetime]:
+    """A tick a second; where nothing happens for days, fewer."""
+    step = max(TICK, (until - since) / _TICKS)
+    while until - since >= step:
+        since += step
+        yield since
+
+
 async def replay(
     path: Path,
     analyzers: Sequence[Analyzer[Any]],
@@ -218,9 +242,10 @@ async def replay(
         settled = settled or store.all_settled(kinds)
         if settled:
             await send(now)
-        while ticked + TICK <= at:
-            ticked += TICK
-            await tell(Tick(), ticked)
+        for tick in _ticks(ticked, at):
+            ticked = tick
+            await tell(Tick(), tick)
+        await asyncio.sleep(0)  # so that a signal can end it
         now = max(now, at)
     if now:
         await send(now)
