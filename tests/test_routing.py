@@ -17,7 +17,7 @@ from kubewhy.settings import Settings, load
 from tests.memory import MemoryState
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-SINKS = [
+SINKS: list[dict[str, Any]] = [
     {"type": "stdout", "name": "pager"},
     {"type": "stdout", "name": "team"},
     {"type": "stdout", "name": "archive", "silenced": True},

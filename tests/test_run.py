@@ -242,8 +242,8 @@ async def test_people_who_want_digests_read_of_a_storm_in_few_lines(tmp_path: Pa
     config.write_text("cluster: {id: prod}\nsinks: [{type: stdout, digest: true}]")
     async with api_server() as server:
         await lose(server, *(f"data-{number}" for number in range(50)))
-        seen = ["--kubeconfig", server.kubeconfig(tmp_path), "--until-idle", "1"]
-        run = ["run", "--config", config, "-o", "text"]
+        seen: list[str | Path] = ["--kubeconfig", server.kubeconfig(tmp_path), "--until-idle", "1"]
+        run: list[str | Path] = ["run", "--config", config, "-o", "text"]
         watched = await kubewhy(*run, *seen, "--state", tmp_path / "state")
         restarted = await kubewhy(*run, *seen, "--state", tmp_path / "state")
         assert (await record(server, tmp_path, file, "--for", "1")).status == 0
