@@ -7,7 +7,7 @@ from sys import intern
 
 import msgspec
 
-from explainer.timed import Key, Timed
+from explainer.timed import Key, Timed, shared
 from kubewhy.records import Failure, Record, Ref, Report, key_hash
 
 _BETWEEN = ("ReplicaSet", "Job")
@@ -46,6 +46,8 @@ class Known:
         """As it was when that row was written."""
         ref = row.report.ref
         known = Known(row.report, key_hash(ref.namespace, ref.name), dict(row.timed), deleted=row.deleted)
+        for each in known.timed.values():
+            each.failure = shared(each.failure)
         known.forget, known.open = row.forget, tuple(each.failure for each in known.counting())
         return known
 

@@ -1,11 +1,14 @@
 """What people are told of an incident: findings, and what an incident looks like."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 
 from explainer.cluster import Cluster, Head, Incident
+from explainer.commands import commands
+from explainer.correlation import Member, leading
 from explainer.silences import object_labels
-from kubewhy.records import Failure, Finding, IncidentView, Ref, Told
+from kubewhy.records import Failure, Finding, IncidentView, Ref, Told, Words
 
 SHOWN = 5
 
@@ -54,7 +57,18 @@ def view(cluster: Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...])
             )
             for ref, failure in present
         ),
+        words=_words(head.told.root, present),
+        commands=commands(head.told.root, present),
         silenced=head.silenced,
+    )
+
+
+def _words(root: Ref, members: Sequence[Member]) -> tuple[Words, ...]:
+    first = [leading(root, members)] if members else []
+    rules = {failure.rule: failure for _, failure in reversed([*first, *members])}
+    return tuple(
+        Words(rule=rule, title=failure.title, why=failure.why, look=failure.look, docs=failure.docs)
+        for rule, failure in reversed(rules.items())
     )
 
 

@@ -117,7 +117,7 @@ class Timing:
             if told and told.ended is None and (failure, name) == (told.failure, told.name):
                 yield key, told
                 continue
-            seen = Timed(_shared(failure), name, first_seen, opens, fades)
+            seen = Timed(shared(failure), name, first_seen, opens, fades)
             yield key, self._again(report, told, seen, now) if told else seen
 
     def _opens(
@@ -153,8 +153,13 @@ class Timing:
         return msgspec.structs.replace(each, ended=now)
 
 
-def _shared(failure: Failure) -> Failure:
+def shared(failure: Failure) -> Failure:
     """The same, with strings that all failures of its rule have in common, for there may be many."""
     return msgspec.structs.replace(
-        failure, rule=intern(failure.rule), title=intern(failure.title), docs=intern(failure.docs)
+        failure,
+        rule=intern(failure.rule),
+        title=intern(failure.title),
+        why=intern(failure.why),
+        look=intern(failure.look),
+        docs=intern(failure.docs),
     )

@@ -32,6 +32,8 @@ def silence_of(cluster: Cluster, silences: Silences, now: datetime) -> Group:
         severity=Severity.CRITICAL,
         title="Nothing is heard of the cluster",
         message="its collector has sent nothing for a minute; what was told of the cluster may be out of date",
+        why="What breaks in the cluster meanwhile is seen by nobody here, and what recovers is not told either.",
+        look="Check that its collector runs, and that it still reaches the API server.",
         since=since,
     )
     report = Report(

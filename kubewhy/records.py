@@ -83,6 +83,8 @@ class Failure(Record, frozen=True, kw_only=True):
     cause: Ref | None = None  # the furthest object the evidence points to, even an absent one
     container: str = ""
     reason: str = ""  # normalised: no counts, hashes or times
+    why: str = ""
+    look: str = ""
     docs: str = ""
     symptom: bool = False  # only ever the echo of something else that fails
     normal_at_first: bool = False  # within its hold no sign of trouble: things start, roll out and end so
@@ -201,9 +203,20 @@ class Told(Record, frozen=True, kw_only=True, omit_defaults=False):
     labels: dict[str, str] = {}
 
 
+class Words(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What a rule says wherever it is broken: what is wrong, why it matters, and what to look at first."""
+
+    rule: str
+    title: str
+    why: str
+    look: str
+    docs: str
+
+
 class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
     """An incident as a finding shows it. `members` names at most five; `member_count` says how many there are.
 
+    `words` has each broken rule once, the one that names the incident first. `commands` only read.
     One that is silenced is for archives, and told to nobody. It is so from its opening to its end: where that changes,
     it goes on as another incident.
     """
@@ -220,6 +233,8 @@ class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
     resolved_at: datetime | None
     resolution: str | None  # recovered, deleted, superseded or silenced
     failures: tuple[Told, ...]
+    words: tuple[Words, ...] = ()
+    commands: tuple[str, ...] = ()
     silenced: bool = False
 
 
@@ -250,7 +265,10 @@ class Answer(Record, tag="answer", frozen=True, kw_only=True):
 
 
 class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One transition of one incident, in the rules' words and a model's, if any. Every key is present in its JSON."""
+    """One transition of one incident, in the rules' words and a model's, if any. Every key is present in its JSON.
+
+    `digest` is the id of the incident that stands for many, where this is one of them.
+    """
 
     schema: str = "kubewhy.finding/v1"
     id: str
@@ -259,6 +277,7 @@ class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
     revision: int
     incident: IncidentView
     explanation: Explanation | None = None
+    digest: str | None = None
 
     @property
     def silenced(self) -> bool:

@@ -27,11 +27,15 @@ class ClusterSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class StdoutSettings(BaseModel, extra="forbid", frozen=True):
-    """`name` is how routes call it; with `silenced` it is an archive, and gets also what nobody is told."""
+    """`name` is how routes call it; with `silenced` it is an archive, and gets also what nobody is told.
+
+    With `digest` it is told of many new incidents at once in one digest: the default of what people read in a channel.
+    """
 
     type: Literal["stdout"]
     name: str = Field(default="", max_length=63)
     silenced: bool = False
+    digest: bool = False
 
     @property
     def called(self) -> str:

@@ -117,6 +117,23 @@ def test_a_repeat_is_silent(clock: Clock) -> None:
     assert clock.wait(30) == []
 
 
+def test_each_rule_speaks_once_the_one_that_names_the_incident_first(clock: Clock) -> None:
+    symptom = broken("unready", why="It gets no requests.", look="See why.", symptom=True)
+    clock.say("Service shop/web", symptom, root="Deployment shop/web")
+    for name in ("a", "b"):
+        clock.say(
+            f"Pod shop/{name}",
+            broken("crash", why="It does no work.", look="Read its log."),
+            root="Deployment shop/web",
+        )
+    clock.wait(60)
+    assert [(each.rule, each.why) for each in clock.findings[-1].incident.words] == [
+        ("crash", "It does no work."),
+        ("unready", "It gets no requests."),
+    ]
+    assert clock.findings[-1].incident.commands[0] == "kubectl describe deployment web -n shop"
+
+
 def test_one_replica_in_place_of_another_is_told(clock: Clock) -> None:
     clock.say("Pod shop/a-1", broken(), root="Deployment shop/a")
     clock.say("Pod shop/a-2", broken(), root="Deployment shop/a")

@@ -177,6 +177,7 @@ class _Told:
                 self.namespaces,
                 no_hold=self.no_hold,
                 incidents=self.incidents,
+                router=self.router,
                 silences=of_settings(self.settings),
                 calls=self.calls,
             )

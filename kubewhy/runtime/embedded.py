@@ -146,7 +146,7 @@ async def watch(
             heeded = True
             answers = calls.take() if calls else []
             findings = [finding for each in (*changes, *answers, record) for finding in pipeline.feed(each, now)]
-            await tell(findings)
+            await tell([*findings, *(router.tick(now) if router and isinstance(record, Tick) else ())])
             if calls and isinstance(record, Tick):
                 calls.start(incidents.wanted(now))
             if until_idle is None:
@@ -160,7 +160,9 @@ async def watch(
                 last = loop.time()
             if last is not None and loop.time() - last >= until_idle:
                 break
-        await tell(pipeline.flush(clock()))
+        now = clock()
+        await tell(pipeline.flush(now))
+        await tell(router.flush(now) if router else [])
 
 
 def _is_news(record: Record, heard: dict[Ref, int]) -> bool:
@@ -222,6 +224,7 @@ async def replay(
     *,
     no_hold: bool = False,
     incidents: Incidents | None = None,
+    router: Router | None = None,
     silences: Sequence[Silence] = (),
     calls: "Calls | None" = None,
 ) -> None:
@@ -239,6 +242,8 @@ async def replay(
 
     async def tell(record: Record, now: datetime) -> None:
         findings = pipeline.feed(record, now)
+        if router and isinstance(record, Tick):
+            findings += router.tick(now)
         if findings:
             await sink.send(findings)
 
@@ -273,6 +278,8 @@ async def replay(
         await send(now)
         await tell(Tick(), now)
         if findings := pipeline.flush(now):
+            await sink.send(findings)
+        if router and (findings := router.flush(now)):
             await sink.send(findings)
         # A recording is over in no time: what is open at its end is explained then.
         while calls and await calls.round(incidents.wanted(now + SETTLED)):
