@@ -94,17 +94,19 @@ class Keeping:
             namespace_labels=shared,
             ignore=told.ignore,
             namespace_ignore=told.namespace_ignore,
+            seen=told.seen,
+            changes=told.changes,
         )
 
 
 def alike(report: Report, other: Report) -> bool:
-    """Whether silences and routes see no difference."""
-    return (report.labels, report.namespace_labels, report.ignore, report.namespace_ignore) == (
-        other.labels,
-        other.namespace_labels,
-        other.ignore,
-        other.namespace_ignore,
-    )
+    """Whether people, silences and routes see no difference."""
+    return _told(report) == _told(other)
+
+
+def _told(report: Report) -> tuple[object, ...]:
+    ignored = (report.ignore, report.namespace_ignore)
+    return (report.labels, report.namespace_labels, *ignored, report.seen, report.changes)
 
 
 def _interned(ref: Ref) -> Ref:

@@ -53,6 +53,9 @@ def lines(finding: Finding) -> list[Text]:
 def _advice(finding: Finding) -> Iterator[Text]:
     """What to do, from the rule that names the incident."""
     incident = finding.incident
+    for change in incident.changes[:1]:
+        before = age(change.at, incident.opened_at)
+        yield Text(f"{'':10}changed {before} before: {clean(str(change.object))}: {clean(change.what)}", style="yellow")
     for words in incident.words[:1]:
         if words.look:
             yield Text(f"{'':10}{clean(words.look)}", style="dim")
