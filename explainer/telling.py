@@ -82,9 +82,8 @@ def _evidence(cluster: Cluster, root: Ref, objects: Sequence[Ref]) -> tuple[Seen
     named = [root, *objects[:SHOWN]] if root in objects else objects[:SHOWN]
     found: dict[tuple[str, ...], Ref] = {}
     for ref in named:
-        report = cluster.failing.told_of(ref)
-        if report and report.seen:
-            found.setdefault(report.seen, ref)
+        if lines := cluster.failing.shown(ref).seen:
+            found.setdefault(lines, ref)
     return tuple(Seen(object=ref, lines=lines) for lines, ref in found.items())
 
 
@@ -93,8 +92,7 @@ def _changes(cluster: Cluster, opened_at: datetime, members: Sequence[Member]) -
     onset = min([opened_at, *(failure.since for _, failure in members if failure.since)])
     found: dict[Change, None] = {}
     for ref in dict.fromkeys(ref for ref, _ in members):
-        report = cluster.failing.told_of(ref)
-        for each in report.changes if report else ():
+        for each in cluster.failing.shown(ref).changes:
             if onset - BEFORE <= each.at <= opened_at + BEFORE_KNOWN:
                 found[each] = None
     return tuple(sorted(found, key=lambda each: each.at, reverse=True)[:CHANGES])
