@@ -178,11 +178,15 @@ class Inventory(Record, tag="inventory", frozen=True, kw_only=True):
 
 
 class Heartbeat(Record, tag="heartbeat", frozen=True, kw_only=True):
-    """The collector of this cluster is alive, and has sent everything up to `version`."""
+    """The collector of this cluster is alive, and has sent everything up to `version`.
+
+    While it is `listing` it has only begun: what it says does not tell yet what belongs together.
+    """
 
     cluster: str
     version: Version
     observed_at: datetime
+    listing: bool = False
 
 
 class Tick(Record, tag="tick", frozen=True, kw_only=True):
