@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from analyzers.seen import lines
 from kubewhy.contracts import Analyzer
 from kubewhy.kube.core import Namespace
 from kubewhy.kube.meta import Object
@@ -64,6 +65,7 @@ class AnalyzerStage:
             failures=tuple(failures),
             gone=record.gone,
             **(_told_by(judged, related) if judged and failures else {}),
+            **(_shown_by(judged, related, record) if judged and failures else {}),
         )
 
 
@@ -91,6 +93,16 @@ def _told_by(subject: Object, related: Related) -> dict[str, Any]:
         "ignore": _ignored(subject),
         "namespace_ignore": _ignored(namespace),
     }
+
+
+def _shown_by(subject: Object, related: Related, record: Evidence) -> dict[str, Any]:
+    try:
+        seen = lines(subject, related, record.events)
+    # What a status says is a help, and no reason to lose what the rules found.
+    except Exception as error:  # noqa: BLE001
+        log.warning("evidence unreadable", extra={"object": str(record.ref), "error": type(error).__name__})
+        seen = ()
+    return {"seen": seen, "changes": record.changes}
 
 
 def _ignored(subject: Object) -> str:

@@ -70,6 +70,7 @@ class Cluster:
     silence: Incident | None = None
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
+    listing_until: datetime | None = None  # its collector has begun, and not said yet all there is
     number: int = 0
     unexplained: dict[str, None] | None = None  # incidents to ask a model about; null where there is none
     changed: set[str] = field(default_factory=set)  # incidents whose row is to be written

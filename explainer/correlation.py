@@ -19,7 +19,7 @@ SKEW = timedelta(seconds=5)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Group:
     """Failures with one cause. `members` come with the root's own first, then the worst, then the oldest."""
 

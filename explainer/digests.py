@@ -33,6 +33,11 @@ class Digest(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fi
     resolved_at: datetime | None = None
 
 
+def is_digest(incident: IncidentView) -> bool:
+    """Whether it stands for many incidents."""
+    return any(failure.rule == RULE for failure in incident.failures[:1])
+
+
 def view(digest: Digest, still: dict[str, Told]) -> IncidentView:
     """A digest as people see it: how many there are, and the worst of what is still open."""
     worst = sorted(still.items(), key=lambda each: (-each[1].severity.rank, each[1].since or digest.since, each[0]))

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 
 from explainer.correlation import Held, ref_order
 from explainer.flapping import Flapping
-from explainer.known import Keeping, Known, Row, alike
+from explainer.known import Keeping, Known, Row, Shown, alike
 from explainer.matchers import Matchers, fit
 from explainer.neighbours import Neighbours
 from explainer.silences import Silences, labels_of
@@ -76,6 +76,11 @@ class Failing:
         """What was last reported of an object, without its failures."""
         known = self._objects.get(ref)
         return known.report if known else None
+
+    def shown(self, ref: Ref) -> Shown:
+        """What was last seen of a failing object, and changed."""
+        known = self._objects.get(ref)
+        return Shown.of(known.shown) if known else Shown()
 
     def ignoring(self) -> Iterator[Report]:
         """The objects that fail and say, or whose namespaces say, that they are to be ignored."""
@@ -173,14 +178,16 @@ class Failing:
         before = known.timed
         kept = self._keeping.kept(report, known.report)
         known.timed = self._timing.taken(report, failures, before, now)
+        shown = Shown(report.seen, report.changes).packed() if report.failures else known.shown
         if (
-            known.deleted != report.gone
+            known.shown != shown
+            or known.deleted != report.gone
             or not alike(kept, known.report)
             or known.timed.keys() != before.keys()
             or any(before[key] is not each for key, each in known.timed.items())
         ):
             self.changed.add(report.ref)
-        known.report, known.forget, known.deleted = kept, None, report.gone
+        known.report, known.forget, known.deleted, known.shown = kept, None, report.gone, shown
         self._judge(known, now)
 
     def _is_alone(self, report: Report, failure: Failure) -> bool:

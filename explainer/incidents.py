@@ -33,6 +33,8 @@ from kubewhy.records import (
 
 # So long resolved incidents can be looked up.
 LOOKED_BACK = timedelta(days=1)
+# A collector may take so long to say all there is before anything is told of it.
+LISTING = timedelta(seconds=30)
 
 
 class Incidents:
@@ -83,6 +85,7 @@ class Incidents:
         cluster.is_changed |= cluster.failing.term != term
         if isinstance(record, Heartbeat):
             cluster.heartbeat_at, cluster.is_changed = now, True
+            cluster.listing_until = now + LISTING if record.listing else None
         if cluster.silence:
             yield heard_again(cluster, now)
         cluster.failing.advance(now)

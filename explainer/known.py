@@ -1,5 +1,6 @@
 """What is known of one failing object, in memory and across restarts. Pure."""
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,7 +9,7 @@ from sys import intern
 import msgspec
 
 from explainer.timed import Key, Timed, shared
-from kubewhy.records import Failure, Record, Ref, Report, key_hash
+from kubewhy.records import Change, Failure, Record, Ref, Report, key_hash
 
 _BETWEEN = ("ReplicaSet", "Job")
 _NONE: dict[str, str] = {}
@@ -21,6 +22,23 @@ class Row(Record, frozen=True, kw_only=True):
     timed: list[tuple[Key, Timed]] = []
     deleted: bool = False
     forget: datetime | None = None  # it is well, and its version remembered until then
+    shown: bytes = b""
+
+
+class Shown(msgspec.Struct, frozen=True, array_like=True):
+    """What is seen of an object, and what was changed last: kept packed, for there may be many."""
+
+    seen: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+    def packed(self) -> bytes:
+        """Empty where there is nothing."""
+        return zlib.compress(msgspec.msgpack.encode(self), 1) if self.seen or self.changes else b""
+
+    @staticmethod
+    def of(packed: bytes) -> "Shown":
+        """The reverse."""
+        return msgspec.msgpack.decode(zlib.decompress(packed), type=Shown) if packed else Shown()
 
 
 @dataclass(slots=True)
@@ -34,6 +52,7 @@ class Known:
     due: datetime | None = None
     deleted: bool = False
     forget: datetime | None = None
+    shown: bytes = b""
 
     @staticmethod
     def of(report: Report) -> "Known":
@@ -48,6 +67,7 @@ class Known:
         known = Known(row.report, key_hash(ref.namespace, ref.name), dict(row.timed), deleted=row.deleted)
         for each in known.timed.values():
             each.failure = shared(each.failure)
+        known.shown = row.shown
         known.forget, known.open = row.forget, tuple(each.failure for each in known.counting())
         return known
 
@@ -65,7 +85,8 @@ class Known:
 
     def row(self) -> Row:
         """What is to be kept of it."""
-        return Row(report=self.report, timed=list(self.timed.items()), deleted=self.deleted, forget=self.forget)
+        timed = list(self.timed.items())
+        return Row(report=self.report, timed=timed, deleted=self.deleted, forget=self.forget, shown=self.shown)
 
 
 class Keeping:
@@ -94,6 +115,8 @@ class Keeping:
             namespace_labels=shared,
             ignore=told.ignore,
             namespace_ignore=told.namespace_ignore,
+            seen=(),
+            changes=(),
         )
 
 

@@ -24,6 +24,8 @@ def regroup(cluster: Cluster, now: datetime, *, at_once: bool = False) -> Iterat
     """Groups anew whatever hangs together with what has changed."""
     failing = cluster.failing
     cluster.reword()
+    if cluster.listing_until and now < cluster.listing_until and not at_once:
+        return
     waiting, failing.touched = failing.touched, {}
     if cluster.postponed_until and (at_once or now >= cluster.postponed_until):
         later, cluster.postponed, cluster.postponed_until = cluster.postponed, {}, None

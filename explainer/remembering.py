@@ -23,6 +23,7 @@ class ClusterRow(Record, frozen=True, kw_only=True):
     born: datetime
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
+    listing_until: datetime | None = None
 
 
 def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
@@ -42,6 +43,7 @@ def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
             born=cluster.born,
             heartbeat_at=cluster.heartbeat_at,
             nothing_ends_before=cluster.nothing_ends_before,
+            listing_until=cluster.listing_until,
         )
         changed[key_of(name, "cluster")] = encoded(row)
     failing.changed, flapping.changed, cluster.changed, cluster.is_changed = set(), set(), set(), False
@@ -65,7 +67,7 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
     flaps = ((key, msgspec.json.decode(value, type=Flaps)) for key, value in sorts.get("flaps", ()))
     failing.flapping.restore(flaps, failing.active())
     cluster.number, cluster.heartbeat_at = own.number, own.heartbeat_at
-    cluster.nothing_ends_before = own.nothing_ends_before
+    cluster.nothing_ends_before, cluster.listing_until = own.nothing_ends_before, own.listing_until
     if own.nothing_ends_before:
         failing.let_nothing_end_before(own.nothing_ends_before)
     heads = [msgspec.json.decode(value, type=Head) for _, value in sorts.get("incident", ())]

@@ -87,9 +87,14 @@ class Storms:
                 told += self._updated(digest, now) if self._open[digest.id] else [self._resolved(digest, now)]
         return told
 
-    def owns(self, key: str) -> bool:
-        """Whether that is one of its digests."""
-        return key in self._digests
+    def claims(self, finding: Finding) -> bool:
+        """Whether that is one of its digests. What an earlier process was about to tell of it counts as told."""
+        digest = self._digests.get(finding.incident.id)
+        if digest and finding.revision > digest.revision:
+            digest.revision, digest.told, digest.told_at = finding.revision, finding.incident, finding.at
+            digest.resolved_at = finding.incident.resolved_at
+            self._changed.add(("digest", digest.id))
+        return digest is not None
 
     def rows(self) -> dict[str, bytes | None]:
         """What has changed since this was last asked, to be written when the findings have arrived; None deletes."""

@@ -100,6 +100,21 @@ class Attached(Record, frozen=True, kw_only=True):
     count: int = 0  # how many there are, also where `objects` was cut for size
 
 
+class Change(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Something that was done to an object: its image, its replicas, or what else its spec says."""
+
+    object: Ref
+    at: datetime  # in the API server's time
+    what: str
+
+
+class Seen(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What an object's own status and the Events about it say, in lines: the plainest first."""
+
+    object: Ref
+    lines: tuple[str, ...]
+
+
 class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
     """How one object and what it depends on are at one moment; or, without `object`, that it is gone."""
 
@@ -113,6 +128,7 @@ class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
     related: tuple[Attached, ...] = ()
     events: tuple[Event, ...] = ()  # newest first
     server: str = ""  # the API server's version, e.g. v1.35.4; empty when unknown
+    changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first
     truncated: bool = False
 
     @property
@@ -141,6 +157,8 @@ class Report(Record, tag="report", frozen=True, kw_only=True):
     namespace_labels: dict[str, str] = {}
     ignore: str = ""
     namespace_ignore: str = ""
+    seen: tuple[str, ...] = ()  # what shows its failures, in lines
+    changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first
 
 
 class Inventory(Record, tag="inventory", frozen=True, kw_only=True):
@@ -160,11 +178,15 @@ class Inventory(Record, tag="inventory", frozen=True, kw_only=True):
 
 
 class Heartbeat(Record, tag="heartbeat", frozen=True, kw_only=True):
-    """The collector of this cluster is alive, and has sent everything up to `version`."""
+    """The collector of this cluster is alive, and has sent everything up to `version`.
+
+    While it is `listing` it has only begun: what it says does not tell yet what belongs together.
+    """
 
     cluster: str
     version: Version
     observed_at: datetime
+    listing: bool = False
 
 
 class Tick(Record, tag="tick", frozen=True, kw_only=True):
@@ -216,7 +238,8 @@ class Words(Record, frozen=True, kw_only=True, omit_defaults=False):
 class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
     """An incident as a finding shows it. `members` names at most five; `member_count` says how many there are.
 
-    `words` has each broken rule once, the one that names the incident first. `commands` only read.
+    `words` has each broken rule once, the one that names the incident first. `commands` only read. `evidence` is that
+    of the named members; `changes` are those within half an hour before the onset, newest first.
     One that is silenced is for archives, and told to nobody. It is so from its opening to its end: where that changes,
     it goes on as another incident.
     """
@@ -235,6 +258,8 @@ class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
     failures: tuple[Told, ...]
     words: tuple[Words, ...] = ()
     commands: tuple[str, ...] = ()
+    evidence: tuple[Seen, ...] = ()
+    changes: tuple[Change, ...] = ()
     silenced: bool = False
 
 

@@ -134,6 +134,29 @@ def test_each_rule_speaks_once_the_one_that_names_the_incident_first(clock: Cloc
     assert clock.findings[-1].incident.commands[0] == "kubectl describe deployment web -n shop"
 
 
+def begin(clock: Clock) -> list[str]:
+    """Its collector starts, and lists."""
+    version = Version(1, clock.seq)
+    return clock.feed(Heartbeat(cluster="c", version=version, observed_at=clock.server, listing=True))
+
+
+def test_what_is_listed_at_a_start_is_told_at_its_cause_whatever_is_said_first(clock: Clock) -> None:
+    begin(clock)
+    assert clock.say("Deployment shop/web", broken("unavailable", symptom=True)) == []
+    assert clock.say("Pod shop/web-1", broken("config", cause=ref("Secret shop/key")), root="Deployment shop/web") == []
+    assert clock.wait(5) == []
+    clock.restart()
+    assert clock.wait(5) == []
+    assert clock.beat() == ["opened Secret shop/key"]
+
+
+def test_a_listing_that_never_ends_holds_up_nothing(clock: Clock) -> None:
+    begin(clock)
+    clock.say("Pod shop/a", broken())
+    assert clock.wait(29) == []
+    assert clock.wait(1) == ["opened Pod shop/a"]
+
+
 def test_one_replica_in_place_of_another_is_told(clock: Clock) -> None:
     clock.say("Pod shop/a-1", broken(), root="Deployment shop/a")
     clock.say("Pod shop/a-2", broken(), root="Deployment shop/a")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from explainer.digests import is_digest
 from kubewhy.errors import ConfigError
 from kubewhy.records import Finding, IncidentView, Ref, Severity, Told
 from kubewhy.runtime.routing import ROUTED, Routed, Router
@@ -229,6 +230,15 @@ async def test_only_what_a_sink_is_told_makes_a_storm_of_it() -> None:
     await routed.send(router.tick(NOW + timedelta(seconds=10)))
     assert [len(sink.told) for sink in sinks.values()] == [20, 50 + 2, 50]
     assert len(set(sinks["team"].told)) == 50 + 2
+
+
+def test_a_digest_of_a_sink_that_has_none_any_more_goes_to_nobody() -> None:
+    told = settings().model_dump() | {"sinks": [{**SINKS[0], "digest": True}]}
+    router = Router(Settings.model_validate(told))
+    heard = [each for one in many(21) for _, each in router.shares(one)]
+    (digest,) = [each for each in heard if is_digest(each.incident)]
+    assert list(router.shares(digest)) == [("pager", digest)]
+    assert list(Router(settings()).shares(digest)) == []
 
 
 def test_digests_are_for_those_who_ask_for_them() -> None:

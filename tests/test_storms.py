@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from explainer.digests import LIMIT, RULE, SHOWN
+from explainer import digests
+from explainer.digests import LIMIT, SHOWN
 from explainer.storms import KEPT, MINUTE, QUIET, Storms
 from kubewhy.cli.told import lines
 from kubewhy.records import Finding, IncidentView, Ref, Severity, Told, encode
@@ -102,7 +103,7 @@ class Channel:
 
 
 def is_digest(finding: Finding) -> bool:
-    return finding.incident.failures[0].rule == RULE
+    return digests.is_digest(finding.incident)
 
 
 def _incident(key: str, number: int, now: datetime) -> IncidentView:
@@ -325,7 +326,34 @@ def test_each_sink_has_a_digest_of_its_own(channel: Channel) -> None:
     fed = [msgspec.structs.replace(each, digest=None) for each in channel.heard if not is_digest(each)]
     (digest,) = [told for each in fed for told in other.feed(each, START) if is_digest(told)]
     assert digest.incident.id != channel.digests[0].incident.id
-    assert (other.owns(digest.incident.id), channel.storms.owns(digest.incident.id)) == (True, False)
+    assert (other.claims(digest), channel.storms.claims(digest)) == (True, False)
+
+
+def crashed(channel: Channel) -> Finding:
+    """Digests were to be told as it ended; what is told then was not kept, but is sent by what comes after."""
+    (unsent,) = channel.storms.tick(channel.now)
+    channel.restart()
+    assert channel.storms.claims(unsent)
+    return unsent
+
+
+def test_what_an_earlier_process_was_about_to_tell_of_a_digest_counts_as_told(channel: Channel) -> None:
+    channel.burst(LIMIT + 5)
+    channel.now += QUIET
+    assert crashed(channel).revision == 2
+    channel.wait(30)
+    assert channel.told() == ["opened 1"]
+    channel.burst(1)
+    channel.wait(1)
+    assert (channel.told()[-1], channel.digests[-1].revision) == ("updated 6", 3)
+
+
+def test_a_digest_whose_end_an_earlier_process_was_about_to_tell_ends_once(channel: Channel) -> None:
+    channel.resolve(channel.burst(LIMIT + 5))
+    channel.now += MINUTE
+    assert crashed(channel).transition == "resolved"
+    channel.wait(200)
+    assert channel.told() == ["opened 1"]
 
 
 def test_an_incident_that_a_route_lets_pass_only_later_counts_too(channel: Channel) -> None:

@@ -31,7 +31,7 @@ class World:
     """What is in a cluster, and what its collector says of it."""
 
     def __init__(self, cluster: str = "c") -> None:
-        self.cluster, self.term, self.seq = cluster, 1, 0
+        self.cluster, self.term, self.seq, self.at = cluster, 1, 0, START
         self.touched: dict[Key, None] = {}
         self.store = Store(enabled(), lambda key: self.touched.setdefault(key))
         for kind in kinds_read(enabled()):
@@ -44,7 +44,7 @@ class World:
         placed = {"namespace": SPACE} if view.resource.namespaced else {}
         metadata = {"name": name, "uid": f"{kind}-{name}", "creationTimestamp": iso(START - timedelta(days=9))}
         whole = {**fields, "metadata": {**metadata, **placed, **fields.get("metadata", {})}}
-        self.store.put(view.resource, msgspec.convert(whole, view), START)
+        self.store.put(view.resource, msgspec.convert(whole, view), self.at)
 
     def remove(self, kind: str, name: str) -> None:
         resource = self.store.type_of(kind).resource

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from explainer.digests import RULE
+from explainer.digests import is_digest
 from kubewhy.cli.text import COLOUR, age, clean
 from kubewhy.records import Finding, Told
 
@@ -43,7 +43,7 @@ def lines(finding: Finding) -> list[Text]:
     for told in incident.failures:
         alike.setdefault((told.rule, told.message), []).append(told)
     # A digest names only a few, and says itself how many there are.
-    named = list(alike.values())[: None if incident.failures[0].rule == RULE else SHOWN]
+    named = list(alike.values())[: None if is_digest(incident) else SHOWN]
     shown = [Text(f"{'':10}{_words(each)}") for each in named]
     rest = len(incident.failures) - sum(map(len, named))
     more = [Text(f"{'':10}and {rest} more", style="dim")] if rest else []
@@ -53,6 +53,9 @@ def lines(finding: Finding) -> list[Text]:
 def _advice(finding: Finding) -> Iterator[Text]:
     """What to do, from the rule that names the incident."""
     incident = finding.incident
+    for change in incident.changes[:1]:
+        before = age(change.at, incident.opened_at)
+        yield Text(f"{'':10}changed {before} before: {clean(str(change.object))}: {clean(change.what)}", style="yellow")
     for words in incident.words[:1]:
         if words.look:
             yield Text(f"{'':10}{clean(words.look)}", style="dim")

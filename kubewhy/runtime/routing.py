@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from explainer.digests import is_digest
 from explainer.matchers import LABEL, NAMESPACE_LABEL, Matchers, fit, parse_all
 from explainer.storms import Storms
 from kubewhy.contracts import Sink, State
@@ -76,8 +77,9 @@ class Router:
 
     def shares(self, finding: Finding) -> Iterator[tuple[str, Finding]]:
         """Which sinks get what, one after the other. A digest goes to the sink that it was made for."""
-        if owner := next((name for name, storms in self._storms.items() if storms.owns(finding.incident.id)), None):
-            yield owner, finding
+        if is_digest(finding.incident):
+            # One that nobody claims is of a sink that has none any more: it gets the incidents themselves.
+            yield from ((name, finding) for name, storms in self._storms.items() if storms.claims(finding))
             return
         for name in self.sinks(finding):
             storms = self._storms.get(name)

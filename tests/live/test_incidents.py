@@ -32,6 +32,7 @@ ROOTS = {
 }
 MENDED = ["crashing/deployments/app", *(f"quota/deployments/{name}" for name in "abc")]
 MENDED += ["unrelated/deployments/pulling", "unrelated/deployments/starting"]
+PULLING = "/apis/apps/v1/namespaces/unrelated/deployments/pulling"
 Finding = dict[str, Any]
 
 
@@ -90,12 +91,28 @@ def test_told_once_by_one_that_is_killed_and_resolved_by_the_next(plane: Control
         mend(plane)
         second.until(lambda: roots(told(second), "resolved") == ROOTS, 60)
         after = told(second)
+        plane.api.patch(PULLING, missing("shop/app:2"))
+        second.until(lambda: bool(changed(told(second)[len(after) :])), 40)
+        assert changed(told(second)[len(after) :])[0] == "image of container app: shop/app:1 -> shop/app:2"
         assert second.end(signal.SIGTERM).status == 0
     assert roots(after, "opened") == {}
     assert {each["incident"]["resolution"] for each in after if each["transition"] == "resolved"} == {"recovered"}
     assert {each["incident"]["id"] for each in after} <= {each["incident"]["id"] for each in before}
     ids = [each["id"] for each in (*before, *after)]
     assert len(set(ids)) >= len(ids) - 1  # what was being told when it was killed comes once more
+
+
+def missing(image: str) -> dict[str, Any]:
+    """An image that cannot be had."""
+    labels = {"kubewhy.dev/play": "image-missing"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": image}]}}
+    return {"spec": {"template": template}}
+
+
+def changed(findings: list[Finding]) -> list[str]:
+    """What was changed last, by the findings of what cannot pull its image."""
+    pulling = [each["incident"] for each in findings if each["incident"]["root"]["name"] == "pulling"]
+    return [incident["changes"][0]["what"] for incident in pulling if incident["changes"]]
 
 
 def whole(findings: list[Finding]) -> bool:
