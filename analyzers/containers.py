@@ -17,6 +17,8 @@ CRASH_LOOPING = Rule(
     "pod-crash-looping",
     Severity.CRITICAL,
     "A container keeps crashing",
+    why="Between crashes it does no work, and each restart comes later, up to five minutes apart.",
+    look="Read the log of the last run, which mostly ends with the error; then see what was changed before.",
     hold=minutes(1),
     docs=DEBUG + "debug-pods/#my-pod-is-crashing-or-otherwise-unhealthy",
 )
@@ -24,12 +26,16 @@ OOM_KILLED = Rule(
     "pod-oom-killed",
     Severity.CRITICAL,
     "A container was killed for lack of memory",
+    why="Each kill loses what it was doing, and goes on until it needs less memory or may have more.",
+    look="Compare its memory over time with its limit: a steady climb is a leak, a jump is load or a low limit.",
     docs="https://kubernetes.io/docs/tasks/configure-pod-container/assign-memory-resource/",
 )
 IMAGE_PULL = Rule(
     "pod-image-pull",
     Severity.CRITICAL,
     "An image cannot be had",
+    why="The container cannot start: what it is for is not there, or the new version never gets live.",
+    look="Check the image's name and tag, then the pull secret, then whether the node reaches the registry.",
     hold=minutes(1),
     docs=CONCEPTS + "containers/images/#imagepullbackoff",
 )
@@ -37,12 +43,16 @@ IMAGE_NAME = Rule(
     "pod-image-name-invalid",
     Severity.CRITICAL,
     "An image's name is not valid",
+    why="The container never starts: no retry helps until the name is corrected.",
+    look="Correct the image in the workload: an unset variable, a space or a capital letter is the usual slip.",
     docs=CONCEPTS + "containers/images/#image-names",
 )
 CONFIG_MISSING = Rule(
     "pod-config-missing",
     Severity.CRITICAL,
     "A Secret, config map or key is missing",
+    why="The container does not start until that object or key is there.",
+    look="Create it or correct the reference; if a tool makes it, see whether that ran, and in this namespace.",
     hold=seconds(30),
     docs="https://kubernetes.io/docs/tasks/configure-pod-container/configure-pod-configmap/",
 )
@@ -50,6 +60,8 @@ CONTAINER_START = Rule(
     "pod-container-start",
     Severity.CRITICAL,
     "A container cannot be started",
+    why="Its program never gets to run, so the pod does no work.",
+    look="Check the command, the image's platform, the user and the devices against what the runtime says.",
     hold=minutes(1),
     docs=DEBUG + "debug-running-pod/",
 )
@@ -57,6 +69,8 @@ INIT_STUCK = Rule(
     "pod-init-stuck",
     Severity.WARNING,
     "An init container does not end",
+    why="The pod's main containers do not start before it ends.",
+    look="Read the init container's log: most wait for another service or a migration that does not come.",
     hold=minutes(2),
     normal_at_first=True,
     docs=DEBUG + "debug-init-containers/",
@@ -65,6 +79,8 @@ NOT_READY = Rule(
     "pod-not-ready",
     Severity.WARNING,
     "A running container is not ready",
+    why="The pod gets no requests from its services, and rollouts wait for it.",
+    look="Read the probe's failure and the container's log: is it slow, broken, or waiting for another service?",
     hold=minutes(3),
     docs="https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/",
 )
@@ -72,6 +88,8 @@ EXITED = Rule(
     "pod-exited",
     Severity.WARNING,
     "A container failed and is not started again",
+    why="What the container was for is not done, and stays so until the pod is made anew.",
+    look="Read its exit code and log; then mend the cause and make the pod anew.",
     hold=minutes(3),
     docs=CONCEPTS + "workloads/pods/pod-lifecycle/#restart-policy",
 )

@@ -17,11 +17,20 @@ from kubewhy.records import Failure, Related, Severity
 
 _DOCS = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/"
 
-JOB_FAILED = Rule("cronjob-job-failed", Severity.CRITICAL, "Its last run has failed", docs=_DOCS)
+JOB_FAILED = Rule(
+    "cronjob-job-failed",
+    Severity.CRITICAL,
+    "Its last run has failed",
+    why="That run's work is not done, and with the same cause the next run fails too.",
+    look="Read the log of the failed run's pod; once mended, start a run by hand if the next is far away.",
+    docs=_DOCS,
+)
 MISSED = Rule(
     "cronjob-missed-run",
     Severity.WARNING,
     "Runs that were due have not started",
+    why="Scheduled work, such as backups or clean-ups, is left undone, and no pod is there to show an error.",
+    look="Read its events and startingDeadlineSeconds, then check that the controller manager runs.",
     hold=minutes(3),
     normal_at_first=True,
     docs=_DOCS + "#starting-deadline",
@@ -30,6 +39,8 @@ NEVER_SUCCEEDS = Rule(
     "cronjob-never-succeeds",
     Severity.WARNING,
     "Runs start, but none succeeds",
+    why="Its work has not been done for several periods, though runs keep starting.",
+    look="Read the log of a run while it lives; is it replaced or removed before it can end?",
     hold=minutes(3),
     docs=_DOCS,
 )
@@ -37,6 +48,8 @@ OVERLAP = Rule(
     "cronjob-overlap",
     Severity.WARNING,
     "Runs take longer than the time between them",
+    why="Runs are skipped or pile up: work falls behind, and piled-up pods take what others need.",
+    look="See what the oldest active run waits for; then set activeDeadlineSeconds or a wider schedule.",
     hold=minutes(10),
     normal_at_first=True,
     docs=_DOCS + "#concurrency-policy",
@@ -45,6 +58,8 @@ INVALID = Rule(
     "cronjob-schedule-invalid",
     Severity.CRITICAL,
     "The schedule cannot be understood",
+    why="No run starts until the schedule or its time zone is corrected.",
+    look="Correct spec.schedule (five fields) or spec.timeZone (a name such as Europe/Berlin).",
     hold=seconds(10),
     docs=_DOCS + "#schedule-syntax",
 )
@@ -52,11 +67,16 @@ SUSPENDED = Rule(
     "cronjob-suspended",
     Severity.INFO,
     "It has been suspended for long",
+    why="Whatever it is for, such as backups or clean-ups, has not been done all this time.",
+    look="Ask who suspended it and why; then resume it, or delete it if nobody wants it any more.",
     hold=timedelta(days=7),
     normal_at_first=True,
     docs=_DOCS + "#schedule-suspension",
 )
-DELETION_STUCK = stuck_rule("cronjob")
+DELETION_STUCK = stuck_rule(
+    "cronjob",
+    "It starts no more runs, its name stays taken, and deleting its namespace hangs.",
+)
 
 _UNSCHEDULED = ("UnknownTimeZone", "UnsupportedSchedule", "UnparseableSchedule", "InvalidSchedule")
 _UNSTARTED = ("FailedCreate", "FailedNeedsStart", "TooManyMissedTimes", "MissSchedule")

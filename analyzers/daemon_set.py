@@ -16,6 +16,8 @@ SHORT = Rule(
     "daemonset-ready-short",
     Severity.WARNING,
     "Some nodes lack a ready pod",
+    why="Those nodes lack what it gives them, such as networking, storage, logs or metrics.",
+    look="Look at its pods that are not ready: do they share a node, an image or an error?",
     hold=minutes(3),
     normal_at_first=True,
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/",
@@ -25,6 +27,8 @@ REFUSED = Rule(
     "daemonset-creation-refused",
     Severity.CRITICAL,
     "The API server refuses its pods",
+    why="Nodes that have no pod of it yet get none, and lack what it gives them.",
+    look="Mend the quota, policy, webhook or account that the refusal names; it is tried again by itself.",
     hold=seconds(30),
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/",
 )
@@ -32,11 +36,16 @@ MISSCHEDULED = Rule(
     "daemonset-misscheduled",
     Severity.INFO,
     "It runs on nodes where it should not",
+    why="Its pods run where taints or labels now forbid them, and take resources kept for others.",
+    look="Compare those nodes' labels and taints with its node selector, affinity and tolerations.",
     hold=minutes(15),
     normal_at_first=True,
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/#how-daemon-pods-are-scheduled",
 )
-DELETION_STUCK = stuck_rule("daemonset")
+DELETION_STUCK = stuck_rule(
+    "daemonset",
+    "It makes no more pods, its name stays taken, and deleting its namespace hangs.",
+)
 
 
 def find(daemon_set: DaemonSet, related: Related) -> Iterator[Failure]:

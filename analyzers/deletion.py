@@ -7,12 +7,14 @@ from kubewhy.kube.meta import Object
 from kubewhy.records import Failure, Severity
 
 
-def stuck_rule(prefix: str) -> Rule:
-    """The rule for one kind, by the prefix of its rules' ids."""
+def stuck_rule(prefix: str, why: str) -> Rule:
+    """The rule for one kind, by the prefix of its rules' ids, and why it matters there."""
     return Rule(
         f"{prefix}-deletion-stuck",
         Severity.WARNING,
         "It is deleted but does not go",
+        why=why,
+        look="Find what each finalizer belongs to: does it run, what does its log say? Remove one by hand only last.",
         hold=minutes(10),
         normal_at_first=True,
         docs="https://kubernetes.io/docs/concepts/overview/working-with-objects/finalizers/",

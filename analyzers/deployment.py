@@ -21,6 +21,8 @@ UNAVAILABLE = Rule(
     "deployment-unavailable",
     Severity.CRITICAL,
     "No replica is available",
+    why="Nothing of it serves: requests fail, and so does whatever depends on it.",
+    look="Look at its newest pods: their events first, then the log of the container that fails.",
     hold=minutes(1),
     docs="https://kubernetes.io/docs/tasks/debug/debug-application/",
     symptom=True,
@@ -29,6 +31,8 @@ SHORT = Rule(
     "deployment-replicas-short",
     Severity.WARNING,
     "Fewer replicas are ready than wanted",
+    why="It serves with less than the wanted capacity: a peak or one more loss may overload the rest.",
+    look="Look at the pods that are not ready: do they share a node, a revision or an error?",
     hold=minutes(3),
     normal_at_first=True,
     docs="https://kubernetes.io/docs/tasks/debug/debug-application/",
@@ -38,6 +42,8 @@ STUCK = Rule(
     "deployment-rollout-stuck",
     Severity.WARNING,
     "The rollout makes no progress",
+    why="The new version is not fully live: users get the old one, or a mix of both.",
+    look="Look at the pods of its newest replica set; if the change is to blame, roll it back.",
     hold=minutes(3),
     docs=_DOCS + "#failed-deployment",
     symptom=True,
@@ -46,6 +52,8 @@ REFUSED = Rule(
     "deployment-creation-refused",
     Severity.CRITICAL,
     "The API server refuses its pods",
+    why="Pods cannot be made or replaced, so it cannot scale, roll out or recover.",
+    look="Mend the quota, policy, webhook or account that the refusal names; it is tried again by itself.",
     hold=seconds(30),
     docs=_DOCS + "#failed-deployment",
 )
@@ -53,12 +61,17 @@ STALE = Rule(
     "deployment-stale",
     Severity.WARNING,
     "The deployment controller has not seen the newest change",
+    why="Changes to it have no effect, not even a rollback or more replicas.",
+    look="Check that the controller manager runs, has a leader, and is not starved of CPU or API requests.",
     hold=minutes(3),
     normal_at_first=True,
     docs=_DOCS + "#deployment-status",
 )
 
-DELETION_STUCK = stuck_rule("deployment")
+DELETION_STUCK = stuck_rule(
+    "deployment",
+    "It is no longer scaled or rolled out, its name stays taken, and deleting its namespace hangs.",
+)
 
 # The API's way to say "no deadline" (HasProgressDeadline in the deployment controller).
 _NO_DEADLINE = 2**31 - 1

@@ -15,16 +15,20 @@ FAILED = Rule(
     "job-failed",
     Severity.CRITICAL,
     "The job has failed",
+    why="Its work is not done, and nothing tries again by itself.",
+    look="Read the log of its last failed pod; once mended, make the job anew, for a failed one never resumes.",
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/job/#handling-pod-and-container-failures",
 )
 STALLED = Rule(
     "job-stalled",
     Severity.WARNING,
     "The job has no running pod and does not end",
+    why="Its work stands still, and whatever waits for the job goes on waiting.",
+    look="Read the job's events: a refused pod names its cause; without any, check the controller manager.",
     hold=minutes(5),
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/job/",
 )
-DELETION_STUCK = stuck_rule("job")
+DELETION_STUCK = stuck_rule("job", "It makes no more pods, its name stays taken, and deleting its namespace hangs.")
 
 # Between two tries the job controller waits up to this long (MaxJobPodFailureBackOff), with no pod running.
 _LONGEST_WAIT = timedelta(minutes=10)

@@ -29,7 +29,9 @@ def exit_words(terminated: Terminated) -> str:
     code = terminated.exit_code
     words = EXITS.get(code)
     signal = terminated.signal or (code - 128 if 128 < code < 160 else 0)
-    if terminated.reason == "ContainerStatusUnknown":
+    if terminated.reason == "OOMKilled":
+        words = "killed for lack of memory"
+    elif terminated.reason == "ContainerStatusUnknown":
         words = "its real end is unknown, as its node lost it"
     elif words is None and signal:
         words = f"killed by signal {signal}"

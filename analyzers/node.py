@@ -14,6 +14,8 @@ NOT_READY = Rule(
     "node-not-ready",
     Severity.CRITICAL,
     "The node is not ready",
+    why="Its pods drop out of their services, and after some minutes are made anew on other nodes.",
+    look="Check that the machine is up and reachable, then the logs of its kubelet and container runtime.",
     hold=minutes(1),
     docs="https://kubernetes.io/docs/reference/node/node-status/#condition",
 )
@@ -21,6 +23,8 @@ PRESSURE = Rule(
     "node-pressure",
     Severity.WARNING,
     "The node runs short of a resource",
+    why="The node evicts pods to save itself, and takes few or no new ones meanwhile.",
+    look="See what uses most of that resource there: pods without limits, images, logs or the system itself.",
     hold=minutes(3),
     docs="https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/",
 )
@@ -28,6 +32,8 @@ NETWORK = Rule(
     "node-network-unavailable",
     Severity.WARNING,
     "The node has no pod network",
+    why="No new pod is put on it, and those that it has may not reach the others.",
+    look="Look at the network plugin's pod on that node, or at the cloud's routes where these make the network.",
     hold=minutes(3),
     docs="https://kubernetes.io/docs/reference/node/node-status/#condition",
 )
@@ -35,6 +41,8 @@ PROBLEM = Rule(
     "node-problem",
     Severity.WARNING,
     "The node's own monitor found a fault",
+    why="Pods on it may hang, lose data or fail in odd ways, though the node may count as ready.",
+    look="Read the node's kernel and system log from the onset on; drain it if it needs repair or a reboot.",
     hold=minutes(3),
     docs="https://kubernetes.io/docs/tasks/debug/debug-cluster/monitor-node-health/",
 )
@@ -42,10 +50,15 @@ SKEW = Rule(
     "node-version-skew",
     Severity.WARNING,
     "The kubelet's version does not go with the server's",
+    why="Nobody tests this pair: features fail in odd ways, and the next upgrade may break the node.",
+    look="Bring its kubelet to the server's minor version, or at most three behind it; never ahead of it.",
     hold=minutes(10),
     docs="https://kubernetes.io/releases/version-skew-policy/#kubelet",
 )
-DELETION_STUCK = stuck_rule("node")
+DELETION_STUCK = stuck_rule(
+    "node",
+    "Its pods are not made anew elsewhere while it lingers, and its machine may still cost money.",
+)
 
 STARTING = minutes(5)  # a node that joins is not ready at first
 SHUTTING_DOWN = "node is shutting down"  # in good order; it comes back, or is deleted

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+import msgspec
+
 from analyzers.messages import short
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.core import Event, PersistentVolume, PersistentVolumeClaim, PodClaims
@@ -16,6 +18,8 @@ CLASS_MISSING = Rule(
     "pvc-class-missing",
     Severity.CRITICAL,
     "The storage class does not exist",
+    why="The claim gets no volume, so the pods that use it do not start.",
+    look="Create the class; if its name is wrong, make the claim anew, for a claim's class cannot be changed.",
     hold=seconds(30),
     docs=f"{DOCS}/persistent-volumes/#class-1",
 )
@@ -23,6 +27,8 @@ NO_DEFAULT = Rule(
     "pvc-no-default-class",
     Severity.CRITICAL,
     "No storage class is named, and none is the default",
+    why="Nothing makes a volume for the claim, and the pods that use it stay pending.",
+    look="Mark one storage class as the default: waiting claims then take it. Or make the claim with a class.",
     hold=minutes(2),
     docs=f"{DOCS}/storage-classes/#default-storageclass",
 )
@@ -30,6 +36,8 @@ UNBOUND = Rule(
     "pvc-unbound",
     Severity.CRITICAL,
     "No volume could be made or found",
+    why="Pods that use the claim do not start for as long as it has no volume.",
+    look="Read the claim's events, then the provisioner's log: quota, zone, size or access mode rule volumes out.",
     hold=minutes(2),
     docs=f"{DOCS}/persistent-volumes/#binding",
 )
@@ -37,6 +45,8 @@ WAITING = Rule(
     "pvc-waits-for-pod",
     Severity.WARNING,
     "The volume waits for a pod that no node takes",
+    why="The pod does not start, and its volume is not made before the pod has a node.",
+    look="Mend why the pod finds no node: the claim then follows by itself.",
     hold=minutes(7),
     normal_at_first=True,
     docs=f"{DOCS}/storage-classes/#volume-binding-mode",
@@ -46,12 +56,16 @@ LOST = Rule(
     "pvc-lost",
     Severity.CRITICAL,
     "The claim has lost its volume",
+    why="Its data may be gone, and pods that use the claim cannot start again.",
+    look="Find the data in the storage system or a backup before anybody deletes the claim.",
     docs=f"{DOCS}/persistent-volumes/#binding",
 )
 VOLUME_MISSING = Rule(
     "pvc-volume-missing",
     Severity.CRITICAL,
     "The claim's volume does not exist",
+    why="The volume it names is not there: pods cannot mount it, and its data may be gone.",
+    look="Check volumeName in the claim; then find out who deleted that volume, and what the storage still has.",
     hold=seconds(30),
     docs=f"{DOCS}/persistent-volumes/#reserving-a-persistentvolume",
 )
@@ -59,6 +73,8 @@ RESIZE_FAILED = Rule(
     "pvc-resize-failed",
     Severity.WARNING,
     "The volume cannot be changed",
+    why="It keeps its old size or settings: once it is full, writes fail.",
+    look="Read the condition: quota, a limit of the storage, or a driver that cannot do this is the usual reason.",
     hold=minutes(3),
     docs=f"{DOCS}/persistent-volumes/#recovering-from-failure-when-expanding-volumes",
 )
@@ -66,6 +82,8 @@ RESIZE_STUCK = Rule(
     "pvc-resize-stuck",
     Severity.WARNING,
     "The volume's resize does not end",
+    why="The space asked for is not there yet: once the old size is full, writes fail.",
+    look="Read the log of the storage driver's resizer; a file system may grow only when its pod is restarted.",
     hold=minutes(10),
     normal_at_first=True,
     docs=f"{DOCS}/persistent-volumes/#expanding-persistent-volumes-claims",
@@ -74,6 +92,8 @@ DELETION_STUCK = Rule(
     "pvc-deletion-stuck",
     Severity.WARNING,
     "The claim cannot be deleted",
+    why="Its storage is not freed, and a claim of that name cannot be made anew.",
+    look="See which pods still use it, also ended ones, or who sets its finalizers: it goes with the last of them.",
     hold=minutes(10),
     normal_at_first=True,
     docs=f"{DOCS}/persistent-volumes/#storage-object-in-use-protection",
@@ -151,11 +171,12 @@ def _unbound(
     # The claim's state opens this; an Event, while one is kept, only says why.
     failed = related.newest_event("ProvisioningFailed", "VolumeMismatch", "FailedBinding")
     told = failed or related.newest_event("ExternalProvisioning", "Provisioning")
-    words = _why_unbound(claim, storage, told)
-    if told and not failed:
-        # Somebody is at it, and has not failed so far.
-        return UNBOUND.failure(words, since=since, severity=Severity.WARNING, hold=PROVISIONING)
-    return UNBOUND.failure(words, since=since)
+    failure = UNBOUND.failure(_why_unbound(claim, storage, told), since=since)
+    if failed:
+        return failure
+    # A volume that is there takes a moment to be bound; and where somebody makes one, a while.
+    made = {"severity": Severity.WARNING, "hold": PROVISIONING.total_seconds()} if told else {}
+    return msgspec.structs.replace(failure, normal_at_first=True, **made)
 
 
 def _why_unbound(claim: PersistentVolumeClaim, storage: StorageClass | None, told: Event | None) -> str:

@@ -31,6 +31,8 @@ UNSCHEDULABLE = Rule(
     "pod-unschedulable",
     Severity.WARNING,
     "No node can take the pod",
+    why="The pod does not run, so its workload is short of it until some node takes it.",
+    look="Compare what it asks for (requests, selectors, tolerations, claims) with what the nodes have to give.",
     hold=minutes(2),
     docs=DEBUG + "debug-pods/#my-pod-stays-pending",
 )
@@ -38,6 +40,8 @@ UNSEEN = Rule(
     "pod-not-scheduled",
     Severity.WARNING,
     "No scheduler has looked at the pod",
+    why="The pod does not start as long as its scheduler takes no notice of it.",
+    look="Check spec.schedulerName for a slip, and that the scheduler of that name runs and has a leader.",
     hold=minutes(5),
     normal_at_first=True,
     docs="https://kubernetes.io/docs/tasks/extend-kubernetes/configure-multiple-schedulers/",
@@ -46,6 +50,8 @@ GATED = Rule(
     "pod-scheduling-gated",
     Severity.INFO,
     "The pod has been held back from scheduling for long",
+    why="It is held back on purpose; if whoever set the gates forgot them, it never starts.",
+    look="Find out who sets these gates, often a queue or quota controller, and whether that still runs.",
     hold=minutes(60),
     normal_at_first=True,
     docs=CONCEPTS + "scheduling-eviction/pod-scheduling-readiness/",
@@ -54,6 +60,8 @@ READINESS_GATE = Rule(
     "pod-readiness-gate",
     Severity.WARNING,
     "The pod's containers are ready, but a readiness gate is not",
+    why="The pod could work but gets no requests, and rollouts wait for it.",
+    look="Find the controller that sets this condition, often a load balancer's, and read its log.",
     hold=minutes(3),
     normal_at_first=True,
     docs=LIFECYCLE + "#pod-readiness-gate",
@@ -62,6 +70,8 @@ REJECTED = Rule(
     "pod-rejected",
     Severity.WARNING,
     "The pod was refused or ended by its node",
+    why="The pod does no work any more, and its workload is short of it until another takes its place.",
+    look="Read the reason: the node shut down, or had no room, no such device or other labels than asked for.",
     hold=minutes(3),
     normal_at_first=True,
     docs=LIFECYCLE + "#pod-phase",
@@ -70,6 +80,8 @@ EVICTED = Rule(
     "pod-evicted",
     Severity.WARNING,
     "The pod was evicted and not replaced",
+    why="No other pod does its work, and what it kept on the node's disk is gone.",
+    look="See what ran the node short, or whether the pod used more disk than it may; then set requests and limits.",
     hold=minutes(3),
     normal_at_first=True,
     docs=CONCEPTS + "scheduling-eviction/node-pressure-eviction/",
@@ -78,6 +90,8 @@ TERMINATING = Rule(
     "pod-stuck-terminating",
     Severity.WARNING,
     "The pod is deleted but does not go",
+    why="Its name, volumes and resources stay taken, so its replacement may not be able to start.",
+    look="See what still runs in it, whether its node answers, and who sets its finalizers; force it only last.",
     hold=minutes(2),
     normal_at_first=True,
     docs=LIFECYCLE + "#pod-termination",
@@ -86,6 +100,8 @@ NODE_LOST = Rule(
     "pod-node-lost",
     Severity.CRITICAL,
     "The pod's node is gone or silent",
+    why="Nobody knows whether it still runs, and its replacement may wait for minutes, or for its volumes.",
+    look="Look at the node first: the pod is settled once that is back, or is deleted for good.",
     hold=minutes(1),
     docs=CONCEPTS + "architecture/nodes/#condition",
 )
@@ -93,6 +109,8 @@ RESIZE = Rule(
     "pod-resize",
     Severity.INFO,
     "The pod cannot be given the resources asked for",
+    why="It runs on with the CPU and memory that it had, and what the resize was for stays so.",
+    look="Compare what is asked for with what the node has; ask for less, or let the pod be made anew elsewhere.",
     hold=minutes(3),
     docs="https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/",
 )
@@ -284,14 +302,15 @@ def _unschedulable(pod: Pod, related: Related, scheduled: Condition) -> Failure:
         text = f"volume claim {cause.name} is not bound: {text}"
     elif related.newest_event("NotTriggerScaleUp") and not related.newest_event(*SCALING_UP):
         text += "; the autoscaler adds no node for it"
-    since = scheduled.last_transition_time
-    return UNSCHEDULABLE.failure(
+    failure = UNSCHEDULABLE.failure(
         f"no node fits: {text}" if not cause else text,
-        since=since,
+        since=scheduled.last_transition_time,
         reason=reason,
         cause=cause,
         hold=_patience(pod, related, scheduled),
     )
+    # Claims take a moment to be bound; where that fails, the claim itself says so.
+    return msgspec.structs.replace(failure, normal_at_first=reason == "claim-unbound")
 
 
 def _patience(pod: Pod, related: Related, scheduled: Condition) -> timedelta:

@@ -13,10 +13,15 @@ REFUSED = Rule(
     "replicaset-creation-refused",
     Severity.CRITICAL,
     "The API server refuses its pods",
+    why="Pods that it lacks are not made, so it serves less than it should, or nothing.",
+    look="Mend the quota, policy, webhook or account that the refusal names; it is tried again by itself.",
     hold=seconds(30),
     docs="https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/",
 )
-DELETION_STUCK = stuck_rule("replicaset")
+DELETION_STUCK = stuck_rule(
+    "replicaset",
+    "It replaces no more pods, and deleting its deployment or namespace may hang.",
+)
 
 
 def find(replica_set: ReplicaSet, related: Related) -> Iterator[Failure]:

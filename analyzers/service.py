@@ -22,6 +22,8 @@ NOT_READY = Rule(
     "service-no-ready-endpoints",
     Severity.CRITICAL,
     "No pod behind the service is ready",
+    why="Requests to the service are refused or time out: its clients see an outage.",
+    look="Look at why the pods behind it are not ready; the service itself is mostly well.",
     hold=minutes(1),
     docs=f"{DOCS}/tasks/debug/debug-application/debug-service/#does-the-service-have-any-endpointslices",
     symptom=True,
@@ -30,6 +32,8 @@ SELECTS_NOTHING = Rule(
     "service-selects-nothing",
     Severity.CRITICAL,
     "The service's selector fits no pod",
+    why="Requests to the service lead nowhere: its clients get refusals or timeouts.",
+    look="Compare its selector with the pods' labels: was a label renamed, or the workload deleted or moved?",
     hold=minutes(1),
     docs=f"{DOCS}/concepts/services-networking/service/#defining-a-service",
 )
@@ -37,6 +41,8 @@ FEW_READY = Rule(
     "service-few-ready-endpoints",
     Severity.WARNING,
     "Less than half of the pods behind the service are ready",
+    why="The few pods left take all requests: clients may see slow answers and errors.",
+    look="Look at why the other pods are not ready, before the load takes the rest down too.",
     hold=minutes(3),
     normal_at_first=True,
     docs=f"{DOCS}/tasks/debug/debug-application/debug-service/#are-the-pods-working",
@@ -46,6 +52,8 @@ PORT = Rule(
     "service-port-missing",
     Severity.WARNING,
     "No pod declares the port that the service names",
+    why="Connections to that port of the service fail, however well its pods are.",
+    look="Compare the service's targetPort with the port names that its pods' containers declare.",
     hold=minutes(1),
     docs=f"{DOCS}/concepts/services-networking/service/#field-spec-ports",
 )
@@ -53,11 +61,16 @@ NO_ADDRESS = Rule(
     "service-no-load-balancer",
     Severity.WARNING,
     "The load balancer has no address",
+    why="Clients outside the cluster have no address to reach it by.",
+    look="Read the service's events, then the load balancer controller's log; is such a controller installed?",
     hold=minutes(5),
     normal_at_first=True,
     docs=f"{DOCS}/concepts/services-networking/service/#loadbalancer",
 )
-DELETION_STUCK = stuck_rule("service")
+DELETION_STUCK = stuck_rule(
+    "service",
+    "Its load balancer may still run and cost money, and deleting its namespace hangs.",
+)
 
 # Of Kubernetes' own controllers, the AWS load balancer controller, and MetalLB.
 UNBALANCED = ("SyncLoadBalancerFailed", "FailedBuildModel", "FailedDeployModel", "AllocationFailed")

@@ -1,21 +1,27 @@
 """The analyzers' stage: evidence in, a report out. It has no memory, so workers may come and go."""
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from analyzers.seen import lines
 from kubewhy.contracts import Analyzer
 from kubewhy.kube.core import Namespace
 from kubewhy.kube.meta import Object
-from kubewhy.records import Evidence, Failure, Related, Report, decode_object
+from kubewhy.records import Evidence, Failure, Related, Report, decode_object, encode
 
 log = logging.getLogger(__name__)
 
 # What is longer names more rules than there are, and would be carried by each report.
 _LONGEST = 1024
+
+
+# Years so far away that rules cannot reckon with them. Go's zero time is of the year 1.
+_FAR = re.compile(rb'"(?:(0)|9)[0-9]{3}(-[0-9]{2}-[0-9]{2}T[0-9:.]+Z")')
 
 
 class AnalyzerStage:
@@ -38,9 +44,8 @@ class AnalyzerStage:
         related = Related(record)
         for analyzer in () if record.gone else analyzers:
             try:
-                subject = decode_object(record.object, analyzer.reads)
-                judged = subject
-                failures += analyzer.find(subject, related)
+                judged, found = _judge(analyzer, record, related)
+                failures += found
             # Whatever a rule raises, the other analyzers and the other objects go on.
             except Exception as error:  # noqa: BLE001
                 told = error if isinstance(error, msgspec.ValidationError) else type(error).__name__
@@ -60,7 +65,23 @@ class AnalyzerStage:
             failures=tuple(failures),
             gone=record.gone,
             **(_told_by(judged, related) if judged and failures else {}),
+            **(_shown_by(judged, related, record) if judged and failures else {}),
         )
+
+
+def _judge(analyzer: Analyzer[Any], record: Evidence, related: Related) -> tuple[Object, list[Failure]]:
+    subject: Object = decode_object(record.object, analyzer.reads)
+    try:
+        return subject, list(analyzer.find(subject, related))
+    except OverflowError:
+        record = _nearer(record)
+        return subject, list(analyzer.find(decode_object(record.object, analyzer.reads), Related(record)))
+
+
+def _nearer(record: Evidence) -> Evidence:
+    """The same with times that can be reckoned with: what is long ago, or far ahead, stays so."""
+    told = _FAR.sub(lambda far: (b'"1972' if far[1] else b'"2996') + far[2], encode(record))
+    return msgspec.json.decode(told, type=Evidence)
 
 
 def _told_by(subject: Object, related: Related) -> dict[str, Any]:
@@ -72,6 +93,16 @@ def _told_by(subject: Object, related: Related) -> dict[str, Any]:
         "ignore": _ignored(subject),
         "namespace_ignore": _ignored(namespace),
     }
+
+
+def _shown_by(subject: Object, related: Related, record: Evidence) -> dict[str, Any]:
+    try:
+        seen = lines(subject, related, record.events)
+    # What a status says is a help, and no reason to lose what the rules found.
+    except Exception as error:  # noqa: BLE001
+        log.warning("evidence unreadable", extra={"object": str(record.ref), "error": type(error).__name__})
+        seen = ()
+    return {"seen": seen, "changes": record.changes}
 
 
 def _ignored(subject: Object) -> str:

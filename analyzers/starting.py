@@ -16,6 +16,8 @@ VOLUME_MOUNT = Rule(
     "pod-volume-mount",
     Severity.CRITICAL,
     "A volume cannot be mounted",
+    why="The pod does not start: its containers wait until every volume is mounted.",
+    look="Check the volume's source and options against the error, then the storage driver's pod on that node.",
     hold=minutes(3),
     docs=CONCEPTS + "storage/volumes/",
 )
@@ -23,6 +25,8 @@ VOLUME_ATTACH = Rule(
     "pod-volume-attach",
     Severity.CRITICAL,
     "A volume cannot be attached to the node",
+    why="The pod waits for its disk and does not start, as often after a move from another node.",
+    look="See which node still holds the volume (VolumeAttachments), and whether the old pod there is gone.",
     hold=minutes(3),
     docs=CONCEPTS + "storage/persistent-volumes/#access-modes",
 )
@@ -30,6 +34,8 @@ SANDBOX = Rule(
     "pod-sandbox",
     Severity.CRITICAL,
     "The pod's sandbox or network cannot be made",
+    why="None of its containers can start, and other new pods on that node are likely to fail as well.",
+    look="Look at the network plugin's pod on that node (addresses used up?), then at the runtime's log.",
     hold=minutes(3),
     docs=CONCEPTS + "extend-kubernetes/compute-storage-net/network-plugins/",
 )
@@ -37,6 +43,8 @@ SERVICE_ACCOUNT = Rule(
     "pod-service-account-missing",
     Severity.CRITICAL,
     "The pod's service account does not exist",
+    why="The pod does not start: without the account there is no token to mount.",
+    look="Create the service account, or correct spec.serviceAccountName in the workload.",
     hold=seconds(30),
     docs="https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/",
 )
@@ -44,6 +52,8 @@ START_STUCK = Rule(
     "pod-start-stuck",
     Severity.WARNING,
     "The pod does not start, and nothing says why",
+    why="The pod does no work, and nothing tells what it waits for.",
+    look="Check the node's kubelet and runtime: do other new pods start there, is a large image being pulled?",
     hold=minutes(3),
     normal_at_first=True,
     docs=DEBUG + "debug-pods/#my-pod-stays-waiting",

@@ -20,6 +20,8 @@ SHORT = Rule(
     "statefulset-replicas-short",
     Severity.WARNING,
     "Fewer replicas are ready than wanted",
+    why="Members are missing: with one more lost, a quorum or the only copy of data may be gone.",
+    look="Start with the lowest pod that is not ready: with ordered start, those above it wait for it.",
     hold=minutes(3),
     normal_at_first=True,
     docs="https://kubernetes.io/docs/tasks/debug/debug-application/debug-statefulset/",
@@ -29,6 +31,8 @@ REFUSED = Rule(
     "statefulset-creation-refused",
     Severity.CRITICAL,
     "The API server refuses its pods",
+    why="Members that are missing cannot come back, nor can those that follow them in order.",
+    look="Mend the quota, policy, webhook or account that the refusal names; it is tried again by itself.",
     hold=seconds(30),
     docs=_DOCS,
 )
@@ -36,6 +40,8 @@ STUCK = Rule(
     "statefulset-update-stuck",
     Severity.WARNING,
     "The update waits for a pod that it will not replace",
+    why="The broken pod stays broken, and the update that may mend it never reaches it.",
+    look="Check that quorum and data allow it, then delete the pod it waits for: it comes back updated.",
     hold=minutes(3),
     normal_at_first=True,
     docs=_DOCS + "#forced-rollback",
@@ -44,6 +50,8 @@ NO_SERVICE = Rule(
     "statefulset-service-missing",
     Severity.WARNING,
     "Its governing Service does not exist",
+    why="Its pods have no names of their own in DNS, so members and clients may not find each other.",
+    look="Create the headless service that spec.serviceName names: that field cannot be changed afterwards.",
     hold=seconds(30),
     docs=_DOCS + "#stable-network-id",
 )
@@ -51,6 +59,8 @@ NOT_HEADLESS = Rule(
     "statefulset-service-not-headless",
     Severity.INFO,
     "Its governing Service is not headless",
+    why="Clients reach some member by the service's address, and none by its own name.",
+    look="If members must be told apart, make the service anew with clusterIP: None.",
     hold=minutes(3),
     docs=_DOCS + "#stable-network-id",
 )
@@ -58,6 +68,8 @@ NO_CLASS = Rule(
     "statefulset-class-missing",
     Severity.WARNING,
     "A storage class it names does not exist",
+    why="Pods that have their volumes go on, but a new one gets none and does not start.",
+    look="Create the class, or make the set anew: the class in its claim templates cannot be changed.",
     hold=seconds(30),
     docs=_DOCS + "#stable-storage",
 )
@@ -65,10 +77,15 @@ NO_DEFAULT = Rule(
     "statefulset-class-default-missing",
     Severity.WARNING,
     "It relies on a default storage class, and there is none",
+    why="Nothing makes a volume for its claim, so the pod that needs it does not start.",
+    look="Mark one storage class as the default: claims that wait then take it.",
     hold=minutes(2),
     docs="https://kubernetes.io/docs/concepts/storage/storage-classes/#default-storageclass",
 )
-DELETION_STUCK = stuck_rule("statefulset")
+DELETION_STUCK = stuck_rule(
+    "statefulset",
+    "It is no longer scaled or mended, its name stays taken, and deleting its namespace hangs.",
+)
 
 
 class Place(NamedTuple):

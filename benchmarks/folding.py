@@ -12,7 +12,7 @@ from benchmarks.cluster import Bench
 from benchmarks.programs import python, run
 from benchmarks.table import Row, at_least, at_most
 from explainer.incidents import Incidents
-from kubewhy.records import Failure, Ref, Report, Severity, Tick, Version, encode
+from kubewhy.records import Change, Failure, Ref, Report, Severity, Tick, Version, encode
 
 OPEN, FEW = 10_000, 100
 REPORTS = 60_000
@@ -113,8 +113,26 @@ def _of(name: str, seq: int, failures: tuple[Failure, ...]) -> Report:
         checked=("Pod",),
         failures=failures,
         labels=labels,
+        seen=_seen(name) if failures else (),
+        changes=(_changed(name),) if failures else (),
         namespace_labels={"kubernetes.io/metadata.name": _NAMESPACE, "team": "a"} if failures else {},
     )
+
+
+def _seen(name: str) -> tuple[str, ...]:
+    pod = f"{name}-5d4f8c9b7d-x2x4z_{_NAMESPACE}"
+    return (
+        "Running, 0 of 1 containers ready, on node node-7",
+        "container web is waiting, CrashLoopBackOff; it last ended with exit code 1 (application error)",
+        "condition Ready is False: ContainersNotReady: containers with unready status: [web]",
+        f"event BackOff: Back-off restarting failed container web in pod {pod}",
+    )
+
+
+def _changed(name: str) -> Change:
+    ref = Ref("Deployment", name, _NAMESPACE, "apps")
+    what = f"image of container web: registry.example.com/shop/{name}:41 -> registry.example.com/shop/{name}:42"
+    return Change(object=ref, at=_START - timedelta(hours=1, minutes=5), what=what)
 
 
 if __name__ == "__main__":

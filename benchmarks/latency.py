@@ -67,12 +67,12 @@ class Changes:
 
 
 def latency(bench: Bench) -> Iterator[Row]:
-    """Rules without a hold, against a plain WATCH that only hears of the pod."""
+    """Without holds and nothing kept open, against a plain WATCH that only hears of the pod."""
     made = Changes(bench)
     # It ends with the cluster's API server, or with us.
     threading.Thread(target=_watch, args=(bench, made), daemon=True).start()
     plain = made.make()
-    with Started(programs.python("kubewhy", "run", "--kubeconfig", bench.reader), made.line) as run:
+    with Started(programs.python("kubewhy", "run", "--no-hold", "--kubeconfig", bench.reader), made.line) as run:
         run.settle()
         told = made.make()
         yield memory("kubewhy run, after that", run.peak(), PEAK)

@@ -41,6 +41,7 @@ def gather(store: Store, key: Key, *, cluster: str, version: Version, server: st
         return Evidence(cluster=cluster, version=version, ref=ref, observed_at=at)
     whole = _encode(subject)
     events = _events(store, key, subject)
+    top = root(store, subject, ref)
     related, cut = _within(list(_related(store, key, subject)), MAX_BYTES - len(whole) - 512 * len(events))
     return Evidence(
         cluster=cluster,
@@ -49,10 +50,11 @@ def gather(store: Store, key: Key, *, cluster: str, version: Version, server: st
         observed_at=at,
         uid=subject.metadata.uid,
         object=Raw(whole),
-        root=root(store, subject, ref),
+        root=top,
         related=related,
         events=events,
         server=server,
+        changes=store.history.of([key, *([Key(top.kind, top.namespace, top.name)] if top else [])], at),
         truncated=cut,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from collectors.gather import content_hash, gather
 from collectors.requests import Cluster
-from collectors.sending import Outbox
+from collectors.sending import MOST, Outbox
 from collectors.store import Store, kinds_read
 from collectors.watching import Watching
 from kubewhy.contracts import Analyzer
@@ -59,17 +59,23 @@ class LiveCollector:
     async def _send(self, identity: str, server: str) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
         listed = self._watching.listed
         beat = inventory = self._loop.time()
+        listing = True
         while True:
             now = self._loop.time()
             if now >= beat:
                 beat = now + HEARTBEAT_SECONDS
-                yield Heartbeat(cluster=identity, version=self._version, observed_at=self._cluster.now())
-            for key, again in self._outbox.due(self._loop.time()):
+                yield self._heartbeat(identity, listing=listing)
+            most = MOST
+            for key, again in self._outbox.due(self._loop.time(), MOST):
+                most -= 1
                 evidence = gather(self.store, key, cluster=identity, version=self._next(), server=server)
                 told = None if evidence.gone else content_hash(evidence)
                 if again or self._outbox.is_new(key, told):
                     yield evidence
                     self._outbox.acknowledged(key, told)
+            if listing and most:  # all that waited at the start was said
+                listing, beat = False, now + HEARTBEAT_SECONDS
+                yield self._heartbeat(identity)
             now = self._loop.time()
             if now - inventory >= INVENTORY_SECONDS:
                 inventory = now
@@ -79,6 +85,10 @@ class LiveCollector:
                     yield record
             due = self._outbox.next_due(now)
             await self._watching.wait(1.0 if due is None else min(1.0, due))
+
+    def _heartbeat(self, identity: str, *, listing: bool = False) -> Heartbeat:
+        at = self._cluster.now()
+        return Heartbeat(cluster=identity, version=self._version, observed_at=at, listing=listing)
 
     def _next(self) -> Version:
         self._version = Version(self._version.term, self._version.seq + 1)

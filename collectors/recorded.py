@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from io import BufferedWriter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import zstandard
@@ -35,6 +35,8 @@ _END = b'{"do":"end"'
 _MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, section 3.1.1
 # While a LIST comes in, so many lines may be lost to a kill; after it, none.
 _FLUSH_LINES = 500
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 _VIEWS = {(view.resource.group, view.resource.kind): view for view in KINDS}
 
@@ -53,7 +55,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call of a target. `object` has declared fields only, `raw` is as the API server sent it."""
 
-    at: datetime
+    at: Time
     do: Literal["begin", "put", "remove", "synced", "refused"]
     kind: str
     group: str = ""
@@ -67,7 +69,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class End(msgspec.Struct, frozen=True, tag_field="do", tag="end"):
     """The last line. Without it a recording counts as cut off."""
 
-    at: datetime | None = None
+    at: Time | None = None
+
+
+_Dated = TypeVar("_Dated", Entry, End)
 
 
 class Recorder:
@@ -282,6 +287,13 @@ def _header(path: Path, line: bytes) -> Header:
         raise ConfigError(f"{path}: its header is damaged ({error}); record it again") from None
 
 
+def _dated(entry: _Dated) -> _Dated:
+    """Raises ValueError for a time that no cluster has seen."""
+    if entry.at and not _FIRST_YEAR <= entry.at.year <= _LAST_YEAR:
+        raise ValueError(f"it is of the year {entry.at.year}")
+    return entry
+
+
 def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Entry | End]:
     decoder = msgspec.json.Decoder(Entry)
     for number, line in enumerate(lines, start=2):
@@ -289,10 +301,10 @@ def _entries(path: Path, lines: Iterator[bytes]) -> Iterator[Entry | End]:
             if line.startswith(_END):
                 for _ in lines:  # to where the checksum is
                     pass
-                yield msgspec.json.decode(line, type=End)
+                yield _dated(msgspec.json.decode(line, type=End))
                 return
-            entry = decoder.decode(line)
-        except msgspec.MsgspecError as error:
+            entry = _dated(decoder.decode(line))
+        except (msgspec.MsgspecError, ValueError) as error:
             raise ConfigError(f"{path}: line {number} is damaged ({error}); record it again") from None
         yield entry
     log.warning("the recording is cut off; what is readable of it is used", extra={"file": str(path)})

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from collectors.index import Key
 from kubewhy.records import key_hash
 
+MOST = 500  # are sent before anything else is looked after
 BURST = 3
 PER_SECOND = 1.0
 RESTATE_SECONDS = 1800
@@ -39,7 +40,7 @@ class Outbox:
         if key not in self._late:
             self._dirty[key] = None
 
-    def due(self, now: float, most: int = 500) -> Iterator[tuple[Key, bool]]:
+    def due(self, now: float, most: int = MOST) -> Iterator[tuple[Key, bool]]:
         """Which to send now, live changes first; true with those to be stated again even if unchanged."""
         for key in [key for key, when in self._late.items() if when <= now]:
             del self._late[key]

@@ -17,7 +17,7 @@ PRINTS = 20  # of an incident are kept, to know it again after a restart
 class Shape(Record, frozen=True, kw_only=True):
     """What makes a change worth telling."""
 
-    faults: str  # which failures, root and severity, as a hash
+    faults: str  # which failures of which objects, as a hash
     root: Ref
     severity: Severity
     count: int
@@ -68,6 +68,7 @@ class Cluster:
     silence: Incident | None = None
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
+    listing_until: datetime | None = None  # its collector has begun, and not said yet all there is
     number: int = 0
     changed: set[str] = field(default_factory=set)  # incidents whose row is to be written
     is_changed: bool = True  # and the cluster's own
@@ -115,8 +116,9 @@ class Cluster:
 
 
 def shape(group: Group) -> Shape:
-    """What of a group is worth telling."""
-    faults = sha256("\0".join(group.fingerprints).encode()).hexdigest()[:16]
+    """What of a group is worth telling: one replica in place of another as well, for people go and look at it."""
+    shown = sorted({f"{ref} {failure.rule}" for ref, failure in group.members})
+    faults = sha256("\0".join((*group.fingerprints, *shown)).encode()).hexdigest()[:16]
     return Shape(faults=faults, root=group.root, severity=group.severity, count=len(group.objects))
 
 

@@ -1,7 +1,7 @@
 """Groups the failures of one cluster by what they have in common: each group is one fault, with a root and members."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -16,10 +16,10 @@ Node = TypeVar("Node", bound=Hashable)
 
 # Clocks are read to the second, and differ: what lies so little ahead is now.
 SKEW = timedelta(seconds=5)
-_LAST = datetime.max.replace(tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Group:
     """Failures with one cause. `members` come with the root's own first, then the worst, then the oldest."""
 
@@ -91,11 +91,11 @@ def ahead(when: datetime, now: datetime) -> bool:
 
 
 def later(when: datetime, by: timedelta) -> datetime:
-    """The sum, or the end of time: a certificate may well say the year 9999."""
+    """The sum, or the end of time, or its beginning: an object may well say the year 9999, or 1."""
     try:
         return when + by
     except OverflowError:
-        return _LAST
+        return _LAST if by > timedelta(0) else _FIRST
 
 
 def correlate(
@@ -209,7 +209,7 @@ def renewed(group: Group) -> Group:
 
 def _made(key: str, root: Ref, members: Iterable[Member], prints: tuple[str, ...], silenced: bool) -> Group:
     ordered = sorted(members, key=_importance(root))
-    _, lead = min(ordered, key=lambda each: _telling(root, *each))
+    _, lead = leading(root, ordered)
     known = [failure.since for _, failure in ordered if failure.since]
     return Group(
         id=key,
@@ -242,7 +242,11 @@ def _importance(root: Ref) -> Callable[[Member], tuple[object, ...]]:
     return key
 
 
-def _telling(root: Ref, ref: Ref, failure: Failure) -> tuple[bool, bool, int]:
+def leading(root: Ref, members: Sequence[Member]) -> Member:
     """Which failure names the group: one that is no symptom, near the root, and bad. Ties fall to the order given."""
-    near = root in (ref, failure.cause)
-    return (failure.symptom, not near, -failure.severity.rank)
+
+    def telling(member: Member) -> tuple[bool, bool, int]:
+        ref, failure = member
+        return (failure.symptom, root not in (ref, failure.cause), -failure.severity.rank)
+
+    return min(members, key=telling)

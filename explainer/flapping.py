@@ -1,7 +1,7 @@
 """How often each failure has come and gone, so that one that flaps is kept open for longer. Pure."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import msgspec
@@ -33,14 +33,15 @@ class Flapping:
         flaps = self._flaps.get(name)
         return min(self._keep * 2 ** min(flaps.count, 16), max(LONGEST, self._keep)) if flaps else self._keep
 
-    def began(self, name: str, now: datetime) -> None:
-        """One more object shows it."""
+    def began(self, name: str, now: datetime, is_alone: Callable[[], bool]) -> None:
+        """One more object shows it. It comes back where it `is_alone`: what fails amid an open incident has not been
+        away."""
         self._active[name] += 1
         if self._active[name] > 1:
             return
         before = self._flaps.get(name)
         self._quiet.pop(name, None)
-        self._put(name, Flaps(before.count + 1 if before else 0, now))
+        self._put(name, Flaps(before.count + is_alone() if before else 0, now))
 
     def ended(self, name: str, now: datetime) -> None:
         """One object less shows it."""

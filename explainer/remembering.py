@@ -7,8 +7,8 @@ import msgspec
 
 from explainer.cluster import Cluster, Head, Incident, matched, shape
 from explainer.correlation import Group
-from explainer.failing import Row
 from explainer.flapping import Flaps
+from explainer.known import Row
 from kubewhy.records import Record, Ref
 
 _SEPARATOR = "\x1f"
@@ -22,6 +22,7 @@ class ClusterRow(Record, frozen=True, kw_only=True):
     born: datetime
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
+    listing_until: datetime | None = None
 
 
 def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
@@ -41,6 +42,7 @@ def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
             born=cluster.born,
             heartbeat_at=cluster.heartbeat_at,
             nothing_ends_before=cluster.nothing_ends_before,
+            listing_until=cluster.listing_until,
         )
         changed[key_of(name, "cluster")] = encoded(row)
     failing.changed, flapping.changed, cluster.changed, cluster.is_changed = set(), set(), set(), False
@@ -64,7 +66,7 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
     flaps = ((key, msgspec.json.decode(value, type=Flaps)) for key, value in sorts.get("flaps", ()))
     failing.flapping.restore(flaps, failing.active())
     cluster.number, cluster.heartbeat_at = own.number, own.heartbeat_at
-    cluster.nothing_ends_before = own.nothing_ends_before
+    cluster.nothing_ends_before, cluster.listing_until = own.nothing_ends_before, own.listing_until
     if own.nothing_ends_before:
         failing.let_nothing_end_before(own.nothing_ends_before)
     heads = [msgspec.json.decode(value, type=Head) for _, value in sorts.get("incident", ())]

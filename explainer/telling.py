@@ -1,13 +1,20 @@
 """What people are told of an incident: findings, and what an incident looks like."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 from explainer.cluster import Cluster, Head, Incident
+from explainer.commands import commands
+from explainer.correlation import Member, leading
 from explainer.silences import object_labels
-from kubewhy.records import Failure, Finding, IncidentView, Ref, Told
+from kubewhy.records import Change, Failure, Finding, IncidentView, Ref, Seen, Told, Words
 
 SHOWN = 5
+CHANGES = 3
+# A change so long before the onset may be its reason, by a clock that may be a little behind the server's.
+BEFORE = timedelta(minutes=30)
+BEFORE_KNOWN = timedelta(seconds=5)
 
 
 def finding(cluster: Cluster, incident: Incident, transition: str, now: datetime) -> Finding:
@@ -53,8 +60,42 @@ def view(cluster: Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...])
             )
             for ref, failure in present
         ),
+        words=_words(head.told.root, present),
+        commands=commands(head.told.root, present),
+        evidence=_evidence(cluster, head.told.root, objects),
+        changes=_changes(cluster, head.opened_at, present),
         silenced=head.silenced,
     )
+
+
+def _words(root: Ref, members: Sequence[Member]) -> tuple[Words, ...]:
+    first = [leading(root, members)] if members else []
+    rules = {failure.rule: failure for _, failure in reversed([*first, *members])}
+    return tuple(
+        Words(rule=rule, title=failure.title, why=failure.why, look=failure.look, docs=failure.docs)
+        for rule, failure in reversed(rules.items())
+    )
+
+
+def _evidence(cluster: Cluster, root: Ref, objects: Sequence[Ref]) -> tuple[Seen, ...]:
+    """Of those that are named. Replicas that look alike are one."""
+    named = [root, *objects[:SHOWN]] if root in objects else objects[:SHOWN]
+    found: dict[tuple[str, ...], Ref] = {}
+    for ref in named:
+        if lines := cluster.failing.shown(ref).seen:
+            found.setdefault(lines, ref)
+    return tuple(Seen(object=ref, lines=lines) for lines, ref in found.items())
+
+
+def _changes(cluster: Cluster, opened_at: datetime, members: Sequence[Member]) -> tuple[Change, ...]:
+    """Of the root, the members and what they belong to: what may have brought it about."""
+    onset = min([opened_at, *(failure.since for _, failure in members if failure.since)])
+    found: dict[Change, None] = {}
+    for ref in dict.fromkeys(ref for ref, _ in members):
+        for each in cluster.failing.shown(ref).changes:
+            if onset - BEFORE <= each.at <= opened_at + BEFORE_KNOWN:
+                found[each] = None
+    return tuple(sorted(found, key=lambda each: each.at, reverse=True)[:CHANGES])
 
 
 def _labels(cluster: Cluster, ref: Ref) -> dict[str, str]:

@@ -93,11 +93,16 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that can be wrong. `hold` is how long it must last before anyone is told."""
+    """One thing that can be wrong. `hold` is how long it must last before anyone is told.
+
+    `why` says why it matters to whoever uses or runs it, `look` what to look at or do first: a sentence or two each.
+    """
 
     id: str
     severity: Severity
     title: str
+    why: str = ""
+    look: str = ""
     hold: timedelta = timedelta(0)
     docs: str = ""
     symptom: bool = False  # only ever the echo of something else that fails
@@ -127,6 +132,8 @@ class Rule:
             cause=cause,
             container=container,
             reason=reason,
+            why=self.why,
+            look=self.look,
             docs=self.docs,
             symptom=self.symptom,
             normal_at_first=self.normal_at_first,

@@ -83,6 +83,8 @@ class Failure(Record, frozen=True, kw_only=True):
     cause: Ref | None = None  # the furthest object the evidence points to, even an absent one
     container: str = ""
     reason: str = ""  # normalised: no counts, hashes or times
+    why: str = ""
+    look: str = ""
     docs: str = ""
     symptom: bool = False  # only ever the echo of something else that fails
     normal_at_first: bool = False  # within its hold no sign of trouble: things start, roll out and end so
@@ -98,6 +100,21 @@ class Attached(Record, frozen=True, kw_only=True):
     count: int = 0  # how many there are, also where `objects` was cut for size
 
 
+class Change(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Something that was done to an object: its image, its replicas, or what else its spec says."""
+
+    object: Ref
+    at: datetime  # in the API server's time
+    what: str
+
+
+class Seen(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What an object's own status and the Events about it say, in lines: the plainest first."""
+
+    object: Ref
+    lines: tuple[str, ...]
+
+
 class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
     """How one object and what it depends on are at one moment; or, without `object`, that it is gone."""
 
@@ -111,6 +128,7 @@ class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
     related: tuple[Attached, ...] = ()
     events: tuple[Event, ...] = ()  # newest first
     server: str = ""  # the API server's version, e.g. v1.35.4; empty when unknown
+    changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first
     truncated: bool = False
 
     @property
@@ -139,6 +157,8 @@ class Report(Record, tag="report", frozen=True, kw_only=True):
     namespace_labels: dict[str, str] = {}
     ignore: str = ""
     namespace_ignore: str = ""
+    seen: tuple[str, ...] = ()  # what shows its failures, in lines
+    changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first
 
 
 class Inventory(Record, tag="inventory", frozen=True, kw_only=True):
@@ -158,11 +178,15 @@ class Inventory(Record, tag="inventory", frozen=True, kw_only=True):
 
 
 class Heartbeat(Record, tag="heartbeat", frozen=True, kw_only=True):
-    """The collector of this cluster is alive, and has sent everything up to `version`."""
+    """The collector of this cluster is alive, and has sent everything up to `version`.
+
+    While it is `listing` it has only begun: what it says does not tell yet what belongs together.
+    """
 
     cluster: str
     version: Version
     observed_at: datetime
+    listing: bool = False
 
 
 class Tick(Record, tag="tick", frozen=True, kw_only=True):
@@ -201,9 +225,21 @@ class Told(Record, frozen=True, kw_only=True, omit_defaults=False):
     labels: dict[str, str] = {}
 
 
+class Words(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What a rule says wherever it is broken: what is wrong, why it matters, and what to look at first."""
+
+    rule: str
+    title: str
+    why: str
+    look: str
+    docs: str
+
+
 class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
     """An incident as a finding shows it. `members` names at most five; `member_count` says how many there are.
 
+    `words` has each broken rule once, the one that names the incident first. `commands` only read. `evidence` is that
+    of the named members; `changes` are those within half an hour before the onset, newest first.
     One that is silenced is for archives, and told to nobody. It is so from its opening to its end: where that changes,
     it goes on as another incident.
     """
@@ -220,11 +256,18 @@ class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
     resolved_at: datetime | None
     resolution: str | None  # recovered, deleted, superseded or silenced
     failures: tuple[Told, ...]
+    words: tuple[Words, ...] = ()
+    commands: tuple[str, ...] = ()
+    evidence: tuple[Seen, ...] = ()
+    changes: tuple[Change, ...] = ()
     silenced: bool = False
 
 
 class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
-    """One transition of one incident, in words, and whose words they are. Every key is always present in its JSON."""
+    """One transition of one incident, in words, and whose words they are. Every key is always present in its JSON.
+
+    `digest` is the id of the incident that stands for many, where this is one of them.
+    """
 
     schema: str = "kubewhy.finding/v1"
     id: str
@@ -233,6 +276,7 @@ class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
     revision: int
     incident: IncidentView
     explanation: dict[str, str] | None = None
+    digest: str | None = None
 
     @property
     def silenced(self) -> bool:

@@ -26,11 +26,15 @@ class ClusterSettings(BaseModel, extra="forbid", frozen=True):
 
 
 class StdoutSettings(BaseModel, extra="forbid", frozen=True):
-    """`name` is how routes call it; with `silenced` it is an archive, and gets also what nobody is told."""
+    """`name` is how routes call it; with `silenced` it is an archive, and gets also what nobody is told.
+
+    With `digest` it is told of many new incidents at once in one digest: the default of what people read in a channel.
+    """
 
     type: Literal["stdout"]
     name: str = Field(default="", max_length=63)
     silenced: bool = False
+    digest: bool = False
 
     @property
     def called(self) -> str:
@@ -62,12 +66,9 @@ Matchers = Annotated[str, AfterValidator(_matchers)]
 
 
 class IncidentSettings(BaseModel, extra="forbid", frozen=True):
-    """How patient to be: `explainer/profiles.py`. What is given here comes before the profile.
+    """How patient to be: `explainer/profiles.py`. What is given here comes before the profile."""
 
-    Without a profile, rules hold as long as they say, and what is seen no more is resolved at once.
-    """
-
-    profile: Literal["fast", "mixin"] | None = None
+    profile: Literal["fast", "mixin"] = "fast"
     keep_open: Duration | None = None
     repeat: Duration | None = None
     holds: dict[str, Duration] = {}

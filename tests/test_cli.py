@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import analyzers
+from explainer.profiles import PROFILES
 from kubewhy import __version__
 from kubewhy.cli import main as frame
 from kubewhy.cli import options
@@ -23,7 +24,7 @@ from kubewhy.cli.main import COMMANDS, cli, main
 from kubewhy.durations import parse_duration
 from kubewhy.errors import ConfigError
 from kubewhy.kube import KINDS
-from kubewhy.settings import load
+from kubewhy.settings import Settings, load
 
 JUDGED = [view.resource for view in KINDS if view.resource.kind in options.SHORT_NAMES]
 
@@ -296,6 +297,11 @@ def test_patience_is_what_the_settings_say_and_else_what_the_profile_says(tmp_pa
     assert told.incidents.repeat == timedelta(hours=4)
     assert told.incidents.holds == {"node-not-ready": timedelta(minutes=90)}
     assert told.incidents.keep_open is None
+
+
+def test_without_settings_it_is_as_patient_as_the_fast_profile() -> None:
+    assert Settings().incidents.profile == "fast"
+    assert PROFILES["fast"].keep_open == timedelta(minutes=2)
 
 
 def test_a_hold_for_a_rule_that_does_not_exist_names_the_nearest(

@@ -1,6 +1,7 @@
 """The pipeline in one process: what comes in, what passes by time alone, how it ends, and recordings."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import analyzers
 from collectors import recorded
 from collectors.recorded import SCHEMA, Header, Recorder
 from collectors.store import kinds_read
+from explainer.digests import is_digest
 from explainer.incidents import Incidents
 from kubewhy import __version__
 from kubewhy.cli.report import judge
@@ -37,7 +39,9 @@ from kubewhy.records import (
 )
 from kubewhy.runtime.embedded import Pipeline, Record, replay, restore, watch
 from kubewhy.runtime.oneshot import analyze_recording
+from kubewhy.runtime.routing import STORM, Routed, Router
 from kubewhy.runtime.state import SqliteState
+from kubewhy.settings import Settings
 from tests.hurry import hurried
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -403,6 +407,95 @@ async def test_what_was_sent_but_not_yet_remembered_is_sent_again(tmp_path: Path
             state.close()
     assert [[each.transition for each in sink.findings] for sink in sinks] == [["opened"], ["opened"]]
     assert sinks[0].findings[0].id == sinks[1].findings[0].id
+
+
+DIGESTS = Settings.model_validate(
+    {"sinks": [{"type": "stdout", "name": "channel", "digest": True}, {"type": "stdout", "name": "archive"}]}
+)
+
+
+async def stormed(
+    state: SqliteState, phase: str, *, settings: Settings = DIGESTS, channel: Kept | None = None
+) -> tuple[Kept, Kept]:
+    """What a channel and an archive are told where 200 pods are in that phase."""
+    sinks, router = (channel or Kept(), Kept()), Router(settings)
+    routed = Routed(router, dict(zip(("channel", "archive"), sinks, strict=True)))
+    collector = Scripted(beat(), *(evidence(f"p{number}", phase) for number in range(200)))
+    await watch(collector, ANALYZERS, routed, clock(), until_idle=40, state=state, router=router)
+    return sinks
+
+
+@hurried
+async def test_two_hundred_incidents_at_once_are_one_digest_across_restarts(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    sinks = []
+    for phase in ("Failed", "Failed", "Running"):
+        state = SqliteState(path)
+        sinks.append(await stormed(state, phase))
+        state.close()
+    (first, archive), (second, nothing), (third, rest) = sinks
+    digests = [each for each in first.findings if is_digest(each.incident)]
+    key = digests[0].incident.id
+    assert [(each.transition, each.incident.member_count) for each in digests] == [("opened", 1), ("updated", 180)]
+    assert [each.digest for each in first.findings if each not in digests] == [None] * 20 + [key] * 180
+    assert [(each.transition, each.digest) for each in archive.findings] == [("opened", None)] * 200
+    assert (second.findings, nothing.findings) == ([], [])
+    told = Counter((each.transition, each.digest) for each in third.findings)
+    assert told == {("resolved", None): 20 + 1, ("resolved", key): 180}
+    assert (third.findings[-1].incident.id, third.findings[-1].transition) == (key, "resolved")
+    assert len(rest.findings) == 200
+
+
+@pytest.mark.parametrize("last", ["opened", "updated"])
+@hurried
+async def test_a_digest_that_was_sent_but_not_yet_remembered_is_sent_again(tmp_path: Path, last: str) -> None:
+    class Fragile(Kept):
+        """Dies once a digest has arrived that says so."""
+
+        async def send(self, findings: Sequence[Finding]) -> None:
+            await super().send(findings)
+            if any(is_digest(each.incident) and each.transition == last for each in findings):
+                raise ConfigError("killed")
+
+    state, fragile = SqliteState(tmp_path / "state"), Fragile()
+    with pytest.raises(ConfigError, match="killed"):
+        await stormed(state, "Failed", channel=fragile)
+    again, _ = await stormed(state, "Failed")
+    state.close()
+    unsure = fragile.findings if last == "opened" else fragile.findings[-1:]
+    assert again.findings[: len(unsure)] == unsure
+    digests = {each.id: each for each in fragile.findings + again.findings if is_digest(each.incident)}
+    assert [each.transition for each in digests.values()] == ["opened", "updated"]
+
+
+@hurried
+async def test_what_a_sink_without_digests_had_of_them_is_forgotten(tmp_path: Path) -> None:
+    state = SqliteState(tmp_path / "state")
+    await stormed(state, "Failed")
+    assert list(state.scan(STORM))
+    plain = [{"type": "stdout", "name": name} for name in ("channel", "archive")]
+    channel, _ = await stormed(state, "Running", settings=Settings.model_validate({"sinks": plain}))
+    assert list(state.scan(STORM)) == []
+    state.close()
+    assert [each.digest for each in channel.findings] == [None] * 200
+
+
+async def test_a_recording_has_its_digests_too(path: Path) -> None:
+    failing = [(1.0, f"p{number}", "Failed") for number in range(30)]
+    record(path, *failing, *((90.0, name, "Running") for _, name, _ in failing), end=95)
+    channel, router = Kept(), Router(DIGESTS)
+    routed = Routed(router, {"channel": channel, "archive": Kept()})
+    await replay(path, ANALYZERS, routed, router=router)
+    digests = [each for each in channel.findings if is_digest(each.incident)]
+    assert told(digests) == [("opened", "c", 11), ("updated", "c", 21), ("resolved", "c", 91)]
+
+
+async def test_a_recording_that_ends_in_a_storm_tells_how_large_it_has_become(path: Path) -> None:
+    record(path, *((1.0, f"p{number}", "Failed") for number in range(30)), end=12)
+    channel, router = Kept(), Router(DIGESTS)
+    await replay(path, ANALYZERS, Routed(router, {"channel": channel, "archive": Kept()}), router=router)
+    last = channel.findings[-1]
+    assert (last.transition, last.incident.member_count) == ("updated", 10)
 
 
 def test_a_state_that_holds_no_rows_of_ours_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -117,6 +117,58 @@ def test_a_repeat_is_silent(clock: Clock) -> None:
     assert clock.wait(30) == []
 
 
+def test_each_rule_speaks_once_the_one_that_names_the_incident_first(clock: Clock) -> None:
+    symptom = broken("unready", why="It gets no requests.", look="See why.", symptom=True)
+    clock.say("Service shop/web", symptom, root="Deployment shop/web")
+    for name in ("a", "b"):
+        clock.say(
+            f"Pod shop/{name}",
+            broken("crash", why="It does no work.", look="Read its log."),
+            root="Deployment shop/web",
+        )
+    clock.wait(60)
+    assert [(each.rule, each.why) for each in clock.findings[-1].incident.words] == [
+        ("crash", "It does no work."),
+        ("unready", "It gets no requests."),
+    ]
+    assert clock.findings[-1].incident.commands[0] == "kubectl describe deployment web -n shop"
+
+
+def begin(clock: Clock) -> list[str]:
+    """Its collector starts, and lists."""
+    version = Version(1, clock.seq)
+    return clock.feed(Heartbeat(cluster="c", version=version, observed_at=clock.server, listing=True))
+
+
+def test_what_is_listed_at_a_start_is_told_at_its_cause_whatever_is_said_first(clock: Clock) -> None:
+    begin(clock)
+    assert clock.say("Deployment shop/web", broken("unavailable", symptom=True)) == []
+    assert clock.say("Pod shop/web-1", broken("config", cause=ref("Secret shop/key")), root="Deployment shop/web") == []
+    assert clock.wait(5) == []
+    clock.restart()
+    assert clock.wait(5) == []
+    assert clock.beat() == ["opened Secret shop/key"]
+
+
+def test_a_listing_that_never_ends_holds_up_nothing(clock: Clock) -> None:
+    begin(clock)
+    clock.say("Pod shop/a", broken())
+    assert clock.wait(29) == []
+    assert clock.wait(1) == ["opened Pod shop/a"]
+
+
+def test_one_replica_in_place_of_another_is_told(clock: Clock) -> None:
+    clock.say("Pod shop/a-1", broken(), root="Deployment shop/a")
+    clock.say("Pod shop/a-2", broken(), root="Deployment shop/a")
+    clock.wait(60)
+    clock.say("Pod shop/a-1", root="Deployment shop/a")
+    clock.say("Pod shop/a-3", broken(), root="Deployment shop/a")
+    clock.wait(60)
+    assert clock.findings[-1].incident.members == (ref("Pod shop/a-2"), ref("Pod shop/a-3"))
+    assert {each.transition for each in clock.findings[1:]} == {"updated"}
+    assert clock.wait(600) == []
+
+
 def test_a_failure_opens_only_after_its_hold(clock: Clock) -> None:
     assert clock.say("Pod shop/a", broken(hold=10)) == []
     assert clock.wait(9) == []
@@ -532,6 +584,16 @@ def test_holds_can_be_others_than_the_rules_own() -> None:
     clock = Clock(holds={"crash": timedelta(minutes=15)})
     assert clock.say("Pod shop/a", broken()) == []
     assert clock.wait(899) == []
+    assert clock.wait(1) == ["opened Pod shop/a"]
+
+
+def test_another_hold_does_not_begin_before_a_declared_deadline_has_come() -> None:
+    clock = Clock(holds={"crash": timedelta(seconds=10)})
+    deadline = clock.server + timedelta(minutes=10)
+    for _ in range(60):
+        assert clock.say("Pod shop/a", broken(since=deadline)) == []
+        clock.wait(10)
+    assert clock.say("Pod shop/a", broken(since=deadline)) + clock.wait(9) == []
     assert clock.wait(1) == ["opened Pod shop/a"]
 
 

@@ -149,8 +149,11 @@ async def test_a_pod_that_changes_all_the_time_is_told_once_a_second_and_ends_as
 async def test_a_heartbeat_comes_every_ten_seconds_and_says_how_far_it_is(tmp_path: Path) -> None:
     async with api_server() as server, collecting(server, tmp_path) as heard:
         await server.put(Pod, "a")
-        await heard.until(lambda: len(heard.of(Heartbeat)) == 10, 120)
-        times = [when for when, record in heard.all if isinstance(record, Heartbeat)]
+        await heard.until(lambda: len(heard.of(Heartbeat)) == 11, 130)
+        begun, *times = [when for when, record in heard.all if isinstance(record, Heartbeat)]
+        assert times[0] - begun < 2
+        assert [each.listing for each in heard.of(Heartbeat)] == [True] + [False] * 10
+        assert isinstance(heard.all[0][1], Heartbeat)
         assert all(HEARTBEAT_SECONDS <= late - early < HEARTBEAT_SECONDS + 2 for early, late in pairwise(times))
         assert heard.of(Heartbeat)[-1].version == heard.about("a")[0].version
 

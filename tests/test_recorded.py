@@ -235,8 +235,19 @@ def test_a_file_that_is_not_there_is_one_line(path: Path) -> None:
         read(path)
 
 
-def test_a_damaged_line_names_its_number(path: Path) -> None:
-    path.write_bytes(compressed(msgspec.json.encode(HEADER).decode(), '{"do": "dance"}'))
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"do": "dance"}',
+        '{"do": "synced", "kind": "Pod"}',
+        '{"at": "2026-03-01T12:00:00", "do": "synced", "kind": "Pod"}',
+        '{"at": "0001-01-01T00:00:00Z", "do": "synced", "kind": "Pod"}',
+        '{"at": "9999-12-31T23:59:59Z", "do": "synced", "kind": "Pod"}',
+        '{"do":"end","at":"9999-12-31T23:59:59Z"}',
+    ],
+)
+def test_a_damaged_line_names_its_number(path: Path, line: str) -> None:
+    path.write_bytes(compressed(msgspec.json.encode(HEADER).decode(), line))
     with pytest.raises(ConfigError, match="line 2 is damaged"):
         played(path)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from explainer.digests import is_digest
 from kubewhy.errors import ConfigError
 from kubewhy.records import Finding, IncidentView, Ref, Severity, Told
 from kubewhy.runtime.routing import ROUTED, Routed, Router
@@ -17,7 +18,7 @@ from kubewhy.settings import Settings, load
 from tests.memory import MemoryState
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-SINKS = [
+SINKS: list[dict[str, Any]] = [
     {"type": "stdout", "name": "pager"},
     {"type": "stdout", "name": "team"},
     {"type": "stdout", "name": "archive", "silenced": True},
@@ -213,6 +214,38 @@ async def test_each_sink_gets_its_share_in_order() -> None:
     assert sinks["archive"].told == ["1 opened", "2 opened", "3 opened", "4 opened"]
 
 
+def many(count: int, severity: str = "warning") -> list[Finding]:
+    return [finding("opened", failure("a", severity), key=f"{severity} {number}") for number in range(count)]
+
+
+async def test_only_what_a_sink_is_told_makes_a_storm_of_it() -> None:
+    sinks = {name: Kept() for name in ("pager", "team", "archive")}
+    told = settings(CRITICAL).model_dump() | {"sinks": [{**each, "digest": True} for each in SINKS[:2]] + SINKS[2:]}
+    router = Router(Settings.model_validate(told))
+    routed = Routed(router, sinks)
+    await routed.send(many(30) + many(20, "critical"))
+    assert len(sinks["pager"].told) == 20
+    assert len(sinks["team"].told) == 50 + 1
+    assert len(sinks["archive"].told) == 50
+    await routed.send(router.tick(NOW + timedelta(seconds=10)))
+    assert [len(sink.told) for sink in sinks.values()] == [20, 50 + 2, 50]
+    assert len(set(sinks["team"].told)) == 50 + 2
+
+
+def test_a_digest_of_a_sink_that_has_none_any_more_goes_to_nobody() -> None:
+    told = settings().model_dump() | {"sinks": [{**SINKS[0], "digest": True}]}
+    router = Router(Settings.model_validate(told))
+    heard = [each for one in many(21) for _, each in router.shares(one)]
+    (digest,) = [each for each in heard if is_digest(each.incident)]
+    assert list(router.shares(digest)) == [("pager", digest)]
+    assert list(Router(settings()).shares(digest)) == []
+
+
+def test_digests_are_for_those_who_ask_for_them() -> None:
+    assert not Settings().sinks[0].digest
+    assert [dict(Router(Settings()).shares(each)) for each in many(30)] == [{"stdout": each} for each in many(30)]
+
+
 def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "kubewhy.yaml"
     path.write_text(text)
@@ -269,6 +302,11 @@ def test_routes_and_silences_are_read(tmp_path: Path) -> None:
         ("routes: [stdout]", r"routes\[0\]: must hold keys and values \(matchers, severity, sinks\)"),
         ("sinks: [{type: stdout}, {type: stdout}]", r"sinks\[1\].name: there is another sink stdout; give each a name"),
         ("sinks: [{type: stdout, silence: true}]", r"sinks\[0\].silence: unknown key; did you mean silenced\?"),
+        (
+            "sinks: [{type: stdout, digest: sometimes}]",
+            r"sinks\[0\].digest: input should be a valid boolean, unable to interpret input; mend it or leave it out",
+        ),
+        ("sinks: [{type: stdout, digests: true}]", r"sinks\[0\].digests: unknown key; did you mean digest\?"),
         ("silences: [{until: 2099-01-01T00:00:00Z}]", r"silences\[0\].matchers: is missing"),
         ("silences: [{matchers: [kind=Pod]}]", r"silences\[0\].until: is missing"),
         (

@@ -100,8 +100,10 @@ def failures(told: Ended) -> set[tuple[str, str, str]]:
     }
 
 
-async def test_without_holds_more_is_told() -> None:
-    held, all_of_it = await replayed(), await replayed("--no-hold")
+async def test_without_holds_more_is_told(tmp_path: Path) -> None:
+    nothing_kept = tmp_path / "kubewhy.yaml"
+    nothing_kept.write_text("incidents: {keep_open: 0s}")
+    held, all_of_it = await replayed("--config", str(nothing_kept)), await replayed("--no-hold")
     assert failures(held) < failures(all_of_it)
 
 
@@ -160,7 +162,7 @@ async def test_a_cluster_is_watched_until_nothing_happens(tmp_path: Path) -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_what_changes_is_told_as_it_comes_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     async with api_server() as server:
-        process = await start("run", "-o", "text", "--kubeconfig", server.kubeconfig(tmp_path))
+        process = await start("run", "-o", "text", "--no-hold", "--kubeconfig", server.kubeconfig(tmp_path))
         assert process.stdout
         assert process.stderr
         async with asyncio.timeout(60):
@@ -233,3 +235,24 @@ async def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         told = await record(server, tmp_path, tmp_path / "none" / "x.kwrec", "--for", "0")
     assert (told.status, told.out, told.err.count("\n")) == (1, "", 1)
     assert "No such file or directory" in told.err
+
+
+async def test_people_who_want_digests_read_of_a_storm_in_few_lines(tmp_path: Path) -> None:
+    config, file = tmp_path / "kubewhy.yaml", tmp_path / "shop.kwrec"
+    config.write_text("cluster: {id: prod}\nsinks: [{type: stdout, digest: true}]")
+    async with api_server() as server:
+        await lose(server, *(f"data-{number}" for number in range(50)))
+        seen: list[str | Path] = ["--kubeconfig", server.kubeconfig(tmp_path), "--until-idle", "1"]
+        run: list[str | Path] = ["run", "--config", config, "-o", "text"]
+        watched = await kubewhy(*run, *seen, "--state", tmp_path / "state")
+        restarted = await kubewhy(*run, *seen, "--state", tmp_path / "state")
+        assert (await record(server, tmp_path, file, "--for", "1")).status == 0
+    replayed = await kubewhy(*run, "--from", file)
+    for told in watched, replayed:
+        assert told.status == 0
+        heads = [line for line in told.out.splitlines() if "OPENED" in line or "UPDATED" in line]
+        assert len(heads) == 20 + 2
+        assert "OPENED    CRITICAL  21 new incidents in cluster " in heads[-2]
+        assert "UPDATED   CRITICAL  50 new incidents in cluster " in heads[-1]
+        assert "20 are told one by one, 30 in this digest: 30 critical still open" in told.out
+    assert restarted.out == ""

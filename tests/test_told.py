@@ -51,7 +51,7 @@ def test_colours_are_for_terminals_and_no_color_is_honoured() -> None:
 def test_a_long_message_stays_on_its_line() -> None:
     clock = Clock()
     clock.say("Pod shop/a", broken(message="word " * 100))
-    assert shown(clock, terminal=True, plain=True).count(b"\n") == 2
+    assert shown(clock, terminal=True, plain=True).count(b"\n") == 3
 
 
 def test_replicas_that_fail_alike_share_a_line_and_no_more_than_three_lines_are_shown() -> None:
@@ -63,6 +63,17 @@ def test_replicas_that_fail_alike_share_a_line_and_no_more_than_three_lines_are_
     assert "UPDATED" in head
     assert members == ["Pod shop/web-0 and 1 more: exit 1", "Pod shop/web-2: exit 2", "Pod shop/web-3: exit 3"]
     assert rest == "and 2 more"
+
+
+def test_what_to_look_at_is_said_when_it_opens_and_not_again() -> None:
+    clock = Clock()
+    clock.say("Pod shop/web-1", broken("crash", look="Read its log.", container="app"), root="Deployment shop/web")
+    opened = [line.plain.strip() for line in lines(clock.findings[-1])]
+    assert opened[-2:] == ["Read its log.", "kubectl logs web-1 -n shop -c app --previous"]
+    clock.say("Pod shop/web-2", broken("crash", look="Read its log.", container="app"), root="Deployment shop/web")
+    clock.wait(10)
+    assert clock.findings[-1].transition == "updated"
+    assert "Read its log." not in str([line.plain for line in lines(clock.findings[-1])])
 
 
 def test_what_is_over_gets_one_line() -> None:
@@ -78,7 +89,7 @@ def test_no_text_of_the_cluster_reaches_a_terminal_unclean(attack: str, harmless
     clock.say("Pod shop/a", ref=Ref("Pod", attack, attack))
     told = shown(clock).decode()
     assert told == "\n".join(clean(line) for line in told.split("\n"))
-    assert told.count("\n") == 3
+    assert told.count("\n") == sum(len(lines(each)) for each in clock.findings)
     assert harmless in told
 
 

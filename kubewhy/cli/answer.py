@@ -5,8 +5,9 @@ from typing import Literal
 
 import msgspec
 
+from analyzers.seen import ConditionSeen, ContainerSeen, EventSeen
 from kubewhy.cli.report import Broken, Cluster, Name, Skipped
-from kubewhy.cli.seen import Change, ConditionSeen, ContainerSeen, EventSeen
+from kubewhy.cli.seen import Change
 from kubewhy.records import Severity
 
 

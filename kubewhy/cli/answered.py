@@ -6,9 +6,10 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
+from analyzers.seen import ConditionSeen, ContainerSeen, EventSeen
 from kubewhy.cli.answer import Answer, Held, Incident, Link, Near
 from kubewhy.cli.report import Broken, Name
-from kubewhy.cli.seen import Change, ConditionSeen, ContainerSeen, EventSeen
+from kubewhy.cli.seen import Change
 from kubewhy.cli.text import COLOUR, Scope, age, clean, put, where
 
 _RELATED = {

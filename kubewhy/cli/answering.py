@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from analyzers.seen import conditions, containers, events, state
 from collectors.gather import gather
 from collectors.index import Key
 from explainer.chain import OWNED_BY, chain
 from explainer.correlation import Group, Standing, opens_at, standing
 from kubewhy.cli.answer import Answer, Evidence, Held, Incident, Link, Near, Other
 from kubewhy.cli.report import Cluster, Name, Skipped, Verdict, broken, by_object, judge
-from kubewhy.cli.seen import Change, changes, conditions, containers, events, find, state
+from kubewhy.cli.seen import Change, changes, find
 from kubewhy.cli.text import SHOWN, Scope, commands
 from kubewhy.contracts import Analyzer
 from kubewhy.kube import GROUPS

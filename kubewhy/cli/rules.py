@@ -24,6 +24,8 @@ def reference(analyzers: Iterable[Analyzer[Any]], only: Sequence[str] = ()) -> l
             "title": rule.title,
             "hold_seconds": rule.hold.total_seconds(),
             "symptom": rule.symptom,
+            "why": rule.why,
+            "look": rule.look,
             "docs": rule.docs,
         }
         for analyzer in chosen
@@ -55,13 +57,12 @@ def markdown(rules: Sequence[dict[str, Any]]) -> str:
         "that fails, and is shown beneath it.",
     ]
     for kind, of_kind in groupby(rules, key=lambda rule: rule["kind"]):
-        lines += ["", f"## {kind}", "", "| Rule | Severity | Hold | Symptom | What is wrong |", "|---|---|---|---|---|"]
+        lines += ["", f"## {kind}"]
         for rule in of_kind:
             name = f"[`{rule['id']}`]({rule['docs']})" if rule["docs"] else f"`{rule['id']}`"
-            symptom = "yes" if rule["symptom"] else ""
-            lines.append(
-                f"| {name} | {rule['severity']} | {hold(rule['hold_seconds'])} | {symptom} | {rule['title']} |"
-            )
+            marks = [rule["severity"], f"hold {hold(rule['hold_seconds'])}", *(["symptom"] if rule["symptom"] else [])]
+            lines += ["", f"**{name}** {rule['title']} ({', '.join(marks)})", ""]
+            lines += [f"{rule['why']} *{rule['look']}*"]
     return "\n".join(lines)
 
 

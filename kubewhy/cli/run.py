@@ -6,7 +6,6 @@ import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from collectors.credentials import connect
 from collectors.live import LiveCollector
 from collectors.requests import Cluster
 from explainer.incidents import Incidents
-from explainer.profiles import PROFILES, Profile
+from explainer.profiles import PROFILES
 from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
@@ -42,12 +41,17 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 @scope_options
 @from_option
 @kind_option
-@click.option("--no-hold", is_flag=True, help="Tell also at once what has not lasted long enough yet to count.")
+@click.option(
+    "--no-hold",
+    is_flag=True,
+    help="Tell at once also what has not lasted long enough yet to count, and resolve at once what is seen no more.",
+)
 @click.option(
     "--until-idle",
     type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
-    help="End when nothing has changed and nothing was found for so long.  [default: stay until stopped]",
+    help="End when nothing has changed and nothing was found for so long; what is seen no more by then is resolved, "
+    "however long it was to be kept open.  [default: stay until stopped]",
 )
 @click.option(
     "--config",
@@ -84,7 +88,10 @@ def command(
 ) -> int:
     """Watch a cluster, and tell what breaks and what recovers, until Ctrl-C or SIGTERM.
 
-    With --from a recording is replayed in its own time, as fast as it goes, and then it ends.
+    What is seen no more is kept open for two minutes before it is told as resolved.
+
+    With --from a recording is replayed in its own time, as fast as it goes. At its end, what is seen no more is
+    resolved.
 
     \b
     kubewhy run                               every namespace
@@ -156,6 +163,7 @@ class _Told:
                 self.namespaces,
                 no_hold=self.no_hold,
                 incidents=self.incidents,
+                router=self.router,
                 silences=of_settings(self.settings),
             )
             return
@@ -199,7 +207,7 @@ def patience(settings: Settings, config: Path | None, labels: Iterable[str], *, 
         raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
     if no_hold:
         return Incidents(labels=labels)
-    profile = PROFILES[told.profile] if told.profile else Profile(timedelta(0))
+    profile = PROFILES[told.profile]
     keep_open = profile.keep_open if told.keep_open is None else told.keep_open
     return Incidents(keep_open=keep_open, holds={**profile.holds, **told.holds}, repeat=told.repeat, labels=labels)
 

@@ -1,7 +1,6 @@
 """What one look at a cluster found, for people."""
 
 import re
-import shlex
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
+from explainer.commands import commands as next_commands
 from explainer.correlation import Group
 from kubewhy.cli.report import Verdict, by_object, judge
 from kubewhy.records import Failure, Ref, Severity
@@ -32,20 +32,6 @@ _INVISIBLE = re.compile(
 )
 _SPACES = {"Zl", "Zp"}
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Cn"}
-
-_DIED = re.compile(r"crash|oom|exit|kill|restart|died|back-?off", re.IGNORECASE)
-_NEVER_RAN = re.compile(r"image|pull|config|schedul|create|secret|mount|pending", re.IGNORECASE)
-# The API groups whose kinds kubectl finds by the kind alone.
-_BUILT_IN = {
-    "",
-    "apps",
-    "batch",
-    "autoscaling",
-    "policy",
-    "networking.k8s.io",
-    "storage.k8s.io",
-    "rbac.authorization.k8s.io",
-}
 
 
 @dataclass(frozen=True)
@@ -169,47 +155,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def commands(group: Group, scope: Scope) -> list[str]:
-    """What to run next: it only reads, and shows no Secret's data. A name that could be taken for a flag gets none."""
-    found = _look(group.root, scope)
-    pods = [(ref, failure) for ref, failure in group.members if ref.kind == "Pod" and not ref.group]
-    if pods:
-        pod, failure = min(pods, key=lambda each: (each[1].symptom, not each[1].container))
-        found += [*_look(pod, scope), *_logs(pod, failure, scope)]
-    elif group.objects[0] != group.root:
-        found += _look(group.objects[0], scope)
-    return list(dict.fromkeys(found))
-
-
-def _look(ref: Ref, scope: Scope) -> list[str]:
-    if ref.kind == "AdmissionWebhook":
-        # Its name is an entry's; which configuration has that is told nowhere.
-        return _kubectl(["get", "validatingwebhookconfigurations,mutatingwebhookconfigurations"], {}, ref, scope)
-    # `describe` prints a ConfigMap's data; and of a Secret nothing but its being there matters.
-    verb = "get" if ref.kind in ("Secret", "ConfigMap") else "describe"
-    kind = ref.kind.lower() if ref.group in _BUILT_IN else f"{ref.kind.lower()}.{ref.group}"
-    return _kubectl([verb, kind, ref.name], {}, ref, scope)
-
-
-def _logs(pod: Ref, failure: Failure, scope: Scope) -> list[str]:
-    """A container's own words, where it ever ran; of its last life, where that has ended."""
-    told = f"{failure.rule} {failure.reason}"
-    never = _NEVER_RAN.search(told)
-    died = not never and _DIED.search(told)
-    if never or not failure.container:
-        return []
-    found = _kubectl(["logs", pod.name], {"-c": failure.container}, pod, scope)
-    return [f"{command} --previous" for command in found] if died else found
-
-
-def _kubectl(words: list[str], flags: dict[str, str], ref: Ref, scope: Scope) -> list[str]:
-    if ref.namespace:
-        flags = {"-n": ref.namespace} | flags
-    if scope.pinned and scope.context:
-        flags = flags | {"--context": scope.context}
-    values = [*words, *flags.values()]
-    if any(not value or value.startswith("-") or clean(value) != value for value in values):
-        return []
-    return [shlex.join(["kubectl", *words, *(part for flag in flags.items() for part in flag)])]
+    """What to run next."""
+    return list(next_commands(group.root, group.members, scope.context if scope.pinned else ""))
 
 
 def label(ref: Ref) -> str:

@@ -1,10 +1,11 @@
 """Findings as lines on a terminal, as they come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
+from explainer.digests import is_digest
 from kubewhy.cli.text import COLOUR, age, clean
 from kubewhy.records import Finding, Told
 
@@ -24,7 +25,9 @@ def renderer(console: Console) -> Callable[[Finding], bytes]:
 
 
 def lines(finding: Finding) -> list[Text]:
-    """What happened, and beneath it, unless it is over, what is wrong. Pure."""
+    """What happened, and beneath it, unless it is over, what is wrong. What a digest stands for has no lines. Pure."""
+    if finding.digest:
+        return []
     incident = finding.incident
     over = finding.transition == "resolved"
     head = Text()
@@ -39,10 +42,25 @@ def lines(finding: Finding) -> list[Text]:
     alike: dict[tuple[str, str], list[Told]] = {}
     for told in incident.failures:
         alike.setdefault((told.rule, told.message), []).append(told)
-    named = list(alike.values())[:SHOWN]
+    # A digest names only a few, and says itself how many there are.
+    named = list(alike.values())[: None if is_digest(incident) else SHOWN]
     shown = [Text(f"{'':10}{_words(each)}") for each in named]
     rest = len(incident.failures) - sum(map(len, named))
-    return [head, *shown, *([Text(f"{'':10}and {rest} more", style="dim")] if rest else [])]
+    more = [Text(f"{'':10}and {rest} more", style="dim")] if rest else []
+    return [head, *shown, *more, *(_advice(finding) if finding.transition == "opened" else ())]
+
+
+def _advice(finding: Finding) -> Iterator[Text]:
+    """What to do, from the rule that names the incident."""
+    incident = finding.incident
+    for change in incident.changes[:1]:
+        before = age(change.at, incident.opened_at)
+        yield Text(f"{'':10}changed {before} before: {clean(str(change.object))}: {clean(change.what)}", style="yellow")
+    for words in incident.words[:1]:
+        if words.look:
+            yield Text(f"{'':10}{clean(words.look)}", style="dim")
+    for command in incident.commands[-1:]:
+        yield Text(f"{'':10}{clean(command)}", style="cyan")
 
 
 def _words(alike: Sequence[Told]) -> str:

@@ -1,7 +1,7 @@
 """The whole pipeline in one process: the same stages as on Kafka, over a queue in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,9 @@ from kubewhy.runtime.silencing import already_seen, silence_changes
 Record = Evidence | Inventory | Heartbeat | SilenceChange | Tick
 TICK = timedelta(seconds=1)
 INCIDENTS = "incidents\x1f"  # begins the keys of their rows
+SENDING = "sending"  # the key of what is being told
+_UNREADABLE = "the state holds what this kubewhy cannot read ({}); name another file, or remove that one"
+_TICKS = 100_000  # in one go
 _WAITING = 1000  # records between the collector and the rest; more, and the collector waits
 
 
@@ -60,9 +63,15 @@ def restore(incidents: Incidents, state: State) -> None:
     try:
         incidents.restore((key.removeprefix(INCIDENTS), row) for key, row in state.scan(INCIDENTS))
     except (msgspec.DecodeError, KeyError, ValueError) as error:
-        raise ConfigError(
-            f"the state holds what this kubewhy cannot read ({error}); name another file, or remove that one"
-        ) from None
+        raise ConfigError(_UNREADABLE.format(error)) from None
+
+
+def sending(state: State) -> list[Finding]:
+    """What was to be told when the process ended, and may not have been. Raises ConfigError for what is none."""
+    try:
+        return msgspec.json.decode(state.get(SENDING) or b"[]", type=list[Finding])
+    except msgspec.DecodeError as error:
+        raise ConfigError(_UNREADABLE.format(error)) from None
 
 
 def _at_once(report: Report) -> Report:
@@ -85,7 +94,7 @@ async def watch(
 ) -> None:
     """Runs until cancelled; or, with `until_idle`, until nothing new has been collected or found for so many seconds.
 
-    Findings arrive before what is remembered of them is written: a crash in between repeats some, and loses none.
+    What is to be told is remembered, then told: a crash in between repeats some of it, word for word, and loses none.
     """
     incidents = incidents or Incidents()
     if state:
@@ -97,11 +106,18 @@ async def watch(
     loop = asyncio.get_running_loop()
 
     async def tell(findings: list[Finding]) -> None:
-        if findings:
-            await sink.send(findings)
         if state:
-            state.write({**pipeline.rows(), **(router.rows() if router else {})})
+            state.write({**pipeline.rows(), **({SENDING: msgspec.json.encode(findings)} if findings else {})})
+        if findings:
+            await send(findings)
 
+    async def send(findings: list[Finding]) -> None:
+        await sink.send(findings)
+        if state:
+            state.write({**(router.rows() if router else {}), SENDING: None})
+
+    if state and (unsent := sending(state)):
+        await send(unsent)
     async with aclosing(_with_ticks(collector)) as records:
         last: float | None = None  # until the collector speaks, it is not idle but still listing
         heard: dict[Ref, int] = {}
@@ -112,14 +128,16 @@ async def watch(
             changes = silence_changes(state, seen, silences) if isinstance(record, Tick) or not heeded else []
             heeded = True
             findings = [finding for each in (*changes, record) for finding in pipeline.feed(each, now)]
-            await tell(findings)
+            await tell([*findings, *(router.tick(now) if router and isinstance(record, Tick) else ())])
             if until_idle is None:
                 continue
             if findings or _is_news(record, heard) or (last is None and not isinstance(record, Tick)):
                 last = loop.time()
             if last is not None and loop.time() - last >= until_idle:
                 break
-        await tell(pipeline.flush(clock()))
+        now = clock()
+        await tell(pipeline.flush(now))
+        await tell(router.flush(now) if router else [])
 
 
 def _is_news(record: Record, heard: dict[Ref, int]) -> bool:
@@ -165,6 +183,14 @@ async def _with_ticks(collector: Collector) -> AsyncGenerator[Record, None]:
         await asyncio.gather(collecting, ticking, return_exceptions=True)
 
 
+def _ticks(since: datetime, until: datetime) -> Iterator[datetime]:
+    """A tick a second; where nothing happens for days, fewer."""
+    step = max(TICK, (until - since) / _TICKS)
+    while until - since >= step:
+        since += step
+        yield since
+
+
 async def replay(
     path: Path,
     analyzers: Sequence[Analyzer[Any]],
@@ -173,6 +199,7 @@ async def replay(
     *,
     no_hold: bool = False,
     incidents: Incidents | None = None,
+    router: Router | None = None,
     silences: Sequence[Silence] = (),
 ) -> None:
     """Runs a recording, or those namespaces of it, through the pipeline in its own time, as fast as it goes."""
@@ -188,6 +215,8 @@ async def replay(
 
     async def tell(record: Record, now: datetime) -> None:
         findings = pipeline.feed(record, now)
+        if router and isinstance(record, Tick):
+            findings += router.tick(now)
         if findings:
             await sink.send(findings)
 
@@ -213,12 +242,15 @@ async def replay(
         settled = settled or store.all_settled(kinds)
         if settled:
             await send(now)
-        while ticked + TICK <= at:
-            ticked += TICK
-            await tell(Tick(), ticked)
+        for tick in _ticks(ticked, at):
+            ticked = tick
+            await tell(Tick(), tick)
+        await asyncio.sleep(0)  # so that a signal can end it
         now = max(now, at)
     if now:
         await send(now)
         await tell(Tick(), now)
         if findings := pipeline.flush(now):
+            await sink.send(findings)
+        if router and (findings := router.flush(now)):
             await sink.send(findings)

@@ -67,6 +67,8 @@ class SqliteState:
 def _opened(path: Path) -> sqlite3.Connection:
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; name a file for the state")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: is no ordinary file; name another one for the state")
     try:
         # Only its owner may read what is broken in the cluster.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -122,7 +124,10 @@ def _unfit(connection: sqlite3.Connection) -> str | None:
 
 def _set_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.aside")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    try:
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: no state of this kubewhy, and it cannot be set aside ({error.strerror})") from None
     return aside

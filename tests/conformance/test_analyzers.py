@@ -48,6 +48,18 @@ def test_every_module_is_listed() -> None:
 
 
 @each_analyzer
+def test_every_rule_says_why_it_matters_and_what_to_look_at(analyzer: Analyzer[Any]) -> None:
+    said = [text for rule in analyzer.rules for text in (rule.why, rule.look)]
+    assert len(set(said)) == len(said), "two rules of one kind say the same"
+    for text in said:
+        assert 30 < len(text) <= 160
+        assert text == text.strip()
+        assert text[0].isupper()
+        assert text[-1] in ".?"
+        assert text.isascii()
+
+
+@each_analyzer
 def test_every_rule_has_a_positive_and_a_tempting_case(analyzer: Analyzer[Any]) -> None:
     cases = [case for case in CASES if case.analyzer is analyzer]
     fired = {each["rule"] for case in cases for each in case.expect}

@@ -40,6 +40,7 @@ PLAYS: dict[str, Play] = {
     "resize-infeasible": node_trouble.resize_infeasible,
     "readiness-fails": probes.readiness,
     "readiness-lost": probes.readiness_lost,
+    "readiness-flaps": probes.readiness_flaps,
     "liveness-fails": probes.liveness,
     "startup-fails": probes.startup,
 }

@@ -7,6 +7,7 @@ from infra.testbed.kubelet.plays.crashing import back_off
 from infra.testbed.kubelet.plays.starting import come_up, launch, run
 from infra.testbed.kubelet.pod import Pod
 
+_PERIOD_SECONDS = 5.0
 _ANSWER = "HTTP probe failed with statuscode: 503"
 
 
@@ -27,6 +28,18 @@ def readiness_lost(pod: Pod) -> Iterator[float]:
         yield 1.0
     pod.app.ready = False
     yield from _failing(pod)
+
+
+def readiness_flaps(pod: Pod) -> Iterator[float]:
+    """Ready and not by turns: annotations kubewhy.dev/ready and kubewhy.dev/unready, in seconds."""
+    yield from run(pod)
+    while True:
+        pod.app.ready = True
+        yield pod.number("ready", 45)
+        pod.app.ready = False
+        for _ in range(int(pod.number("unready", 75) // _PERIOD_SECONDS)):
+            pod.warn("Unhealthy", f"Readiness probe failed: {_ANSWER}", pod.app)
+            yield _PERIOD_SECONDS
 
 
 def _failing(pod: Pod) -> Iterator[float]:
