@@ -89,7 +89,9 @@ def refusal(asked: Asked, status: int, body: bytes, headers: Mapping[str, str]) 
             return asked.later(f"asked too often ({status})", wait(headers))
         case 400 | 409 | 422:
             return _bad_request(asked, status, body)
-    if 300 <= status < 400:
+    if status < 300:
+        return unreadable(asked)
+    if status < 400:
         return asked.config(f"{asked.address} redirects elsewhere ({status}): write the address it leads to into `url`")
     if status == 408 or status >= 500:
         return asked.later(f"the far side fails ({status})", wait(headers))

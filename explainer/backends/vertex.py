@@ -1,6 +1,7 @@
 """Google Vertex AI."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import google.auth
@@ -17,6 +18,7 @@ from explainer.backends.refusals import (
     Asked,
     cut_short,
     filtered,
+    no_tls,
     not_accepted,
     refusal,
     unreachable,
@@ -114,14 +116,17 @@ class VertexBackend:
         request.headers["authorization"] = f"Bearer {self._credentials.token}"
 
     def _renew(self) -> None:
-        request = Request()
+        request: Any = Request()
         if self._settings.ca_file:
-            request.session.verify = str(self._settings.ca_file.expanduser())
+            # For each call, because what the environment names would come before the session's own.
+            request = partial(request, verify=str(self._settings.ca_file.expanduser()))
         try:
             self._credentials.refresh(request)
         except auth.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise untrusted(self._asked) from None
+            if "SSLError" in str(error):
+                raise no_tls(self._asked) from None
             raise unreachable(self._asked) from None
         except auth.GoogleAuthError:
             raise not_accepted(self._asked, "no token is given for it") from None
