@@ -39,5 +39,5 @@ async def test_what_is_shown_works(shown: dict[str, Any], monkeypatch: pytest.Mo
         answer = await backend.complete(PROMPT)
         await backend.close()
     assert answer.text == far.text
-    wanted = shown.get("model", shown.get("endpoint"))
-    assert wanted in far.asked[0].body.decode() + far.asked[0].path
+    wanted = shown.get("model") or shown["endpoint"]
+    assert str(wanted) in far.asked[0].body.decode() + far.asked[0].path

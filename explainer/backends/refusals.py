@@ -21,7 +21,8 @@ _LIMIT = re.compile(
     re.I,
 )
 _TOO_MANY = re.compile(
-    rb"too many (input )?tokens|(maximum|max|exceed\w*|limit).{0,60}tokens?\b|tokens?\b.{0,60}(maximum|exceed\w*|limit)",
+    rb"too many (input )?tokens"
+    rb"|(maximum|max|exceed\w*|limit).{0,60}tokens?\b|tokens?\b.{0,60}(maximum|exceed\w*|limit)",
     re.I,
 )
 _NO_MODEL = re.compile(

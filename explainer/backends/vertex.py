@@ -12,6 +12,7 @@ from google.auth import exceptions as auth
 from google.auth.transport.requests import Request
 from google.genai import errors, types
 from google.oauth2.credentials import Credentials
+from google.oauth2.service_account import Credentials as Account
 
 from explainer.backends.http import connect, fault, within
 from explainer.backends.refusals import (
@@ -99,9 +100,8 @@ class VertexBackend:
         file = self._settings.credentials_file
         try:
             if file:
-                found, _ = google.auth.load_credentials_from_file(str(file.expanduser()), scopes=SCOPES)  # type: ignore[no-untyped-call]
-            else:
-                found, _ = google.auth.default(scopes=SCOPES)
+                return Account.from_service_account_file(str(file.expanduser()), scopes=SCOPES)  # type: ignore[no-untyped-call]
+            found, _ = google.auth.default(scopes=SCOPES)
         except (auth.GoogleAuthError, OSError, ValueError) as error:
             raise self._asked.config(
                 f"{self._asked.key}: no credentials can be read ({type(error).__name__}): "
