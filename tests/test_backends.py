@@ -176,6 +176,7 @@ def library(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     ("library", "settings"),
     [
         ("openai", OpenAISettings(type="ollama", model=MODEL)),
+        ("azure.identity.aio", OpenAISettings(type="azure", model=MODEL, url="https://far.example", entra=True)),
         ("boto3", BedrockSettings(type="bedrock", model=MODEL, region="eu-central-1")),
     ],
     indirect=["library"],
