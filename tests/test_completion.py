@@ -34,6 +34,7 @@ COMPLETIONS = [
     (["kubewhy", "completion", "f"], ["fish"]),
     (["kubewhy", "analyze", "-f", "xyz"], []),
     (["kubewhy", "wh"], ["why"]),
+    (["kubewhy", "backends", "add", "wat"], ["watsonx"]),
     (["kubewhy", "why", "st"], ["statefulset"]),
     (["kubewhy", "why", "pod", "s"], []),
     (["kubewhy", "analyze", "--w"], ["--wait"]),

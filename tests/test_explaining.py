@@ -19,6 +19,7 @@ from kubewhy.runtime.explaining import FAILURES, HALF_OPEN, Budget, Calls, Choic
 from tests.models.far import INPUT_TOKENS, OUTPUT_TOKENS, Asked, Far, Reply, Trouble, half, serving, silent, whole
 from tests.models.openai import OpenAI
 from tests.test_incidents import START, Clock, broken
+from tests.test_run import EXAMPLE, kubewhy
 
 ANSWER = {
     "cause": "the program in it runs out of memory",
@@ -327,3 +328,58 @@ async def test_a_model_that_says_nothing_holds_up_nothing(clock: Told) -> None:
         assert clock.say("Pod shop/b", broken()) == ["opened Pod shop/b"]
         assert clock.feed(Tick()) == []
         assert calls.running
+
+
+async def test_run_explains_the_broken_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    async with serving(Far(OpenAI("vllm"), json.dumps(ANSWER))) as far:
+        config = tmp_path / "kubewhy.yaml"
+        config.write_text(f"explain: {{backends: [{{type: vllm, model: model-7, url: '{far.url}/v1'}}]}}")
+        first = await kubewhy("run", "--from", EXAMPLE, "--config", config)
+        calls = len(far.asked)
+        second = await kubewhy("run", "--from", EXAMPLE, "--config", config)
+    assert (first.status, first.err, second.status) == (0, "", 0)
+    last = {each["incident"]["id"]: each for each in first.findings}.values()
+    still = [each for each in last if each["incident"]["state"] == "open"]
+    assert still
+    assert all(each["transition"] == "explained" and each["explanation"]["cause"] for each in still)
+    assert calls == len(far.asked) == len(still), "the second time, all is found in the cache"
+    assert all(each["explanation"]["cached"] for each in second.findings if each["transition"] == "explained")
+    told = b"".join(each.body for each in far.asked)
+    for private in (b"checkout", b"payment-gateway", b"edge-1", b"registry.example.com"):
+        assert private not in told
+
+
+async def test_a_model_that_is_not_there_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = tmp_path / "kubewhy.yaml"
+    config.write_text("explain: {backends: [{type: vllm, model: m, url: 'http://127.0.0.1:9/v1'}]}")
+    told = await kubewhy("run", "--from", EXAMPLE, "--config", config)
+    assert told.status == 0
+    assert {each["transition"] for each in told.findings} >= {"opened", "resolved"}
+    (line,) = told.err.splitlines()
+    assert "backend vllm" in line
+    assert "Traceback" not in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("{backends: [{type: openia, model: m}]}", "explain.backends[0]"),
+        ("{backends: [{type: openai}]}", "explain.backends[0].openai.model: is missing"),
+        ("{backends: [{type: ollama, model: m}, {type: ollama, model: n}]}", "there is another backend ollama"),
+        ("{prices: {openai: {input: 1, output: 2}}}", "there is no backend openai"),
+        ("{backends: [{type: openai, model: m}]}", "OPENAI_API_KEY"),
+        ("{daily_tokens: -1}", "explain.daily_tokens"),
+    ],
+)
+async def test_wrong_settings_get_one_line(
+    tmp_path: Path, settings: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    config = tmp_path / "kubewhy.yaml"
+    config.write_text(f"explain: {settings}")
+    told = await kubewhy("run", "--from", EXAMPLE, "--config", config)
+    assert told.status == 1
+    (line,) = told.err.splitlines()
+    assert fault in line, line

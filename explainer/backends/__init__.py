@@ -29,7 +29,9 @@ def make(settings: BackendSettings, environ: Mapping[str, str]) -> Backend:
     try:
         return _made(settings, environ)
     except ImportError as error:
-        extra = "openai" if isinstance(settings, OpenAISettings) else settings.type
+        extra: str = settings.type
+        if isinstance(settings, OpenAISettings):
+            extra = "azure" if settings.entra else "openai"
         raise ConfigError(
             f"backend {settings.called}: needs a package that is not there ({error.name}): "
             f"pip install 'kubewhy[{extra}]'"

@@ -183,11 +183,10 @@ class AwsClient:
         return self._broken()
 
     def _unreachable(self) -> Exception:
-        region, known = self._client.meta.region_name, self._session.get_available_regions(self._service)
+        # The library knows of few services where they are.
+        region, known = self._client.meta.region_name, self._session.get_available_regions("ec2")
         if not self._settings.url and known and region not in known:
-            return self._asked.config(
-                f"there is no {self._service} in region {region}{hint(region, known)}: check `region`"
-            )
+            return self._asked.config(f"there is no region {region}: check `region`{hint(region, known)}")
         return unreachable(self._asked)
 
     def _late(self) -> RetryLater:

@@ -14,8 +14,14 @@ LONGEST_REPLY = 1_000_000
 LONGEST_WAIT = 3600.0
 
 _FILTERED = re.compile(rb"content.?(filter|policy|management)|guardrail|responsible.?ai|moderation|safety", re.I)
-_TOO_LONG = re.compile(
-    rb"context.?(length|window|size)|(prompt|input|request).{0,40}too (long|large)|too many (input )?tokens"
+_TOO_LONG = re.compile(rb"context.?(length|window|size)|(prompt|input|request).{0,40}too (long|large)", re.I)
+_LIMIT = re.compile(
+    rb"(unsupported|not supported|invalid|unknown).{0,60}max_\w*tokens"
+    rb"|max_\w*tokens.{0,60}(unsupported|not supported|too large|invalid|unknown)",
+    re.I,
+)
+_TOO_MANY = re.compile(
+    rb"too many (input )?tokens"
     rb"|(maximum|max|exceed\w*|limit).{0,60}tokens?\b|tokens?\b.{0,60}(maximum|exceed\w*|limit)",
     re.I,
 )
@@ -25,7 +31,8 @@ _NO_MODEL = re.compile(
     rb"|(unknown|invalid|no such|unsupported).{0,20}model|deploymentnotfound|endpoint.{0,80}not found",
     re.I | re.S,
 )
-_SPENT = re.compile(rb"insufficient.?quota|billing|credit balance|spend(ing)? limit", re.I)
+# Not "billing": some name it when one only asks too often.
+_SPENT = re.compile(rb"insufficient.?quota|credit balance|spend(ing)? limit", re.I)
 _BAD_KEY = re.compile(
     rb"api.?key.{0,20}(not valid|invalid|incorrect)|(invalid|incorrect).{0,10}api.?key"
     rb"|unrecognizedclient|invalidsignature|signaturedoesnotmatch|incompletesignature|missingauthenticationtoken",
@@ -89,7 +96,9 @@ def refusal(asked: Asked, status: int, body: bytes, headers: Mapping[str, str]) 
             return asked.later(f"asked too often ({status})", wait(headers))
         case 400 | 409 | 422:
             return _bad_request(asked, status, body)
-    if 300 <= status < 400:
+    if status < 300:
+        return unreadable(asked)
+    if status < 400:
         return asked.config(f"{asked.address} redirects elsewhere ({status}): write the address it leads to into `url`")
     if status == 408 or status >= 500:
         return asked.later(f"the far side fails ({status})", wait(headers))
@@ -107,6 +116,12 @@ def _bad_request(asked: Asked, status: int, body: bytes) -> Exception:
         return filtered(asked)
     # Before the model: "this model's maximum context length" is about the prompt.
     if _TOO_LONG.search(body):
+        return too_long(asked, status)
+    if _LIMIT.search(body):
+        return asked.config(
+            f"model {asked.model} does not take this limit of tokens ({status}): lower `max_tokens`, or choose another"
+        )
+    if _TOO_MANY.search(body):
         return too_long(asked, status)
     if _NO_MODEL.search(body):
         return no_model(asked, status)

@@ -12,6 +12,7 @@ from google.auth import exceptions as auth
 from google.auth.transport.requests import Request
 from google.genai import errors, types
 from google.oauth2.credentials import Credentials
+from google.oauth2.service_account import Credentials as Account
 
 from explainer.backends.http import connect, fault, within
 from explainer.backends.refusals import (
@@ -99,9 +100,8 @@ class VertexBackend:
         file = self._settings.credentials_file
         try:
             if file:
-                found, _ = google.auth.load_credentials_from_file(str(file.expanduser()), scopes=SCOPES)  # type: ignore[no-untyped-call]
-            else:
-                found, _ = google.auth.default(scopes=SCOPES)
+                return Account.from_service_account_file(str(file.expanduser()), scopes=SCOPES)  # type: ignore[no-untyped-call]
+            found, _ = google.auth.default(scopes=SCOPES)
         except (auth.GoogleAuthError, OSError, ValueError) as error:
             raise self._asked.config(
                 f"{self._asked.key}: no credentials can be read ({type(error).__name__}): "
@@ -118,14 +118,14 @@ class VertexBackend:
     def _renew(self) -> None:
         request: Any = Request()
         if self._settings.ca_file:
-            # Given with each request: what stands in REQUESTS_CA_BUNDLE comes before the session's own.
+            # For each call, because what the environment names would come before the session's own.
             request = partial(request, verify=str(self._settings.ca_file.expanduser()))
         try:
             self._credentials.refresh(request)
         except auth.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise untrusted(self._asked) from None
-            if "SSL" in str(error):
+            if "SSLError" in str(error):
                 raise no_tls(self._asked) from None
             raise unreachable(self._asked) from None
         except auth.GoogleAuthError:
@@ -146,8 +146,6 @@ class VertexBackend:
             )
             return self._read(answer.model_dump(mode="json", warnings=False))
         except errors.APIError as error:
-            if error.code < 300:
-                raise unreadable(self._asked) from None
             reply: Any = error.response
             raise refusal(self._asked, error.code, str(error.details).encode(), getattr(reply, "headers", {})) from None
         except errors.UnknownApiResponseError as error:

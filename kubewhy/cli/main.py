@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Watch a cluster, and tell what breaks and what recovers.",
     "incidents": "List what is broken now, as a running kubewhy remembers it.",
     "silence": "Keep failures from being told for a while.",
+    "backends": "Keep the language models that may be asked for better words.",
     "record": "Write what is read of a cluster to a file, to be analyzed elsewhere.",
     "rbac": "Print the least permissions that kubewhy needs.",
     "rules": "List everything that can be found to be wrong.",

@@ -60,7 +60,11 @@ REFUSALS = {
         429, "insufficient_quota", "You exceeded your current quota, please check your plan", "insufficient_quota"
     ),
     Trouble.THROTTLED: error(
-        429, "rate_limit_exceeded", "Rate limit reached for tokens", "tokens", retry_after=str(RETRY_AFTER)
+        429,
+        "rate_limit_exceeded",
+        "Rate limit reached. Add a payment method in billing.",
+        "tokens",
+        retry_after=str(RETRY_AFTER),
     ),
     Trouble.OVERLOADED: error(503, None, "The server is currently overloaded", "server_error"),
     Trouble.FILTERED: error(400, "content_filter", "The response was filtered due to the prompt triggering policy"),
