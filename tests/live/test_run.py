@@ -131,7 +131,8 @@ def test_a_signal_stops_it_cleanly(kubeconfig: Path, number: signal.Signals) -> 
     assert run.stdout is not None
     first = run.stdout.readline()
     run.send_signal(number)
-    rest = run.communicate(timeout=20)[0]
+    rest = run.stdout.read()  # communicate() would lose what was read ahead with the first line
+    run.wait(20)
     assert run.returncode == 0
     assert all(json.loads(line)["schema"] == "kubewhy.finding/v1" for line in (first, *rest.splitlines()))
 
