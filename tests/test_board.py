@@ -88,6 +88,8 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_another_process_lists_what_is_open(state: Path) -> None:
+    told = CliRunner().invoke(cli, ["incidents", "--state", str(state)])
+    assert told.output.splitlines()[-1].startswith(f"({state}: 12 rows, ")
     told = CliRunner().invoke(cli, ["incidents", "--state", str(state), "-o", "json"])
     assert told.exit_code == 0
     assert [IncidentView.__name__ for _ in told.stdout.splitlines()] == ["IncidentView"] * 2

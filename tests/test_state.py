@@ -23,6 +23,12 @@ def state(path: Path) -> Iterator[SqliteState]:
     state.close()
 
 
+def test_its_size_is_told(state: SqliteState) -> None:
+    assert state.size() == (0, 0)
+    state.write({"a": b"12", "bc": b"3"})
+    assert state.size() == (2, 6)
+
+
 def test_rows_survive_and_only_their_owner_may_read_them(path: Path, state: SqliteState) -> None:
     state.write({"a": b"1", "b": b"2"})
     state.write({"a": None, "c": b"\x00"})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.filesize import decimal
 from rich.live import Live
 
 from explainer.incidents import Incidents
@@ -49,6 +50,15 @@ def command(state_file: Path, resolved: bool, watch: bool, output: str) -> None:
     console = Console()
     if not watch:
         console.print(table(read(state_file, resolved), datetime.now(UTC)))
+        with closing(SqliteState(state_file)) as state:
+            rows, held = state.size()
+        console.print(
+            f"({state_file}: {rows:,} rows, {decimal(held)})",
+            style="dim",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         return
     with Live(console=console, auto_refresh=False) as live:
         while True:

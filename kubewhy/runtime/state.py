@@ -53,6 +53,11 @@ class SqliteState:
         query = "SELECT key, value FROM rows WHERE key >= ? AND key < ? ORDER BY key"
         yield from self._connection.execute(query, (prefix, prefix + "\U0010ffff"))
 
+    def size(self) -> tuple[int, int]:
+        """How many rows there are, and how many bytes they hold."""
+        rows, held = self._connection.execute("SELECT count(*), sum(length(key) + length(value)) FROM rows").fetchone()
+        return rows, held or 0
+
     def count_up(self, key: str) -> int:
         """One more than the last time, however often it was started since."""
         number = int(self.get(key) or b"0") + 1
