@@ -1,8 +1,10 @@
 """What single backends do beyond what all do: where keys come from, who is asked, and with what credentials."""
 
+import asyncio
 import base64
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,6 +23,7 @@ from explainer.backends.settings import (
     OpenAIType,
     RulesSettings,
     SageMakerSettings,
+    VertexSettings,
 )
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from tests.models.bedrock import AWS_KEYS, Bedrock
@@ -232,6 +235,90 @@ async def test_a_profile_brings_its_region_and_its_role(tmp_path: Path, monkeypa
     assert far.asked[0].headers["X-Amzn-SageMaker-Inference-Component"] == "small"
 
 
+ASSUMED = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>session-1</SessionToken>
+<Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+DENIED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+<Code>AccessDenied</Code><Message>not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>"""
+
+
+class Sts(Bedrock):
+    """Also the service that gives credentials for roles."""
+
+    def __init__(self, status: int = 200, body: str = ASSUMED) -> None:
+        self._reply = Reply(status, body.encode(), {"content-type": "text/xml"})
+
+    def aside(self, asked: Asked) -> Reply | None:
+        return self._reply if asked.path == "/" else None
+
+
+@pytest.fixture
+def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings whose profile assumes a role."""
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile own]\naws_access_key_id = AKIAOWN\naws_secret_access_key = x\n"
+        "[profile shop]\nregion = eu-west-1\nsource_profile = own\nrole_arn = arn:aws:iam::111122223333:role/models\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    return {"region": None, "profile": "shop"}
+
+
+async def test_a_profile_may_assume_a_role(role: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(Far(Sts())) as far:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", far.url)
+        await complete(far.vendor.settings(far.url, **role), {})
+    assert b"role%2Fmodels" in far.besides[0].body
+    assert "AKIAOWN" in far.besides[0].headers["Authorization"]
+    assert "ASIAROLE" in far.asked[0].headers["Authorization"]
+    assert far.asked[0].headers["X-Amz-Security-Token"] == "session-1"
+
+
+@pytest.mark.parametrize(
+    ("sts", "error", "words"),
+    [
+        (Sts(403, DENIED), ConfigError, r"no credentials \(AssumeRole is refused, 403\): sign in"),
+        (Sts(500, ""), RetryLater, "the far side fails"),
+    ],
+    ids=["denied", "broken"],
+)
+async def test_a_role_that_is_not_given_is_not_blamed_on_the_model(
+    sts: Sts, error: type[Exception], words: str, role: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(Far(sts)) as far:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", far.url)
+        with pytest.raises(error, match=words):
+            await complete(far.vendor.settings(far.url, **role), {})
+        assert not far.asked
+
+
+async def test_who_gives_credentials_and_cannot_be_reached_is_named(
+    role: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://localhost:1")
+    with pytest.raises(RetryLater, match="localhost, which gives credentials, cannot be reached"):
+        await complete(Bedrock().settings("http://127.0.0.1:1", **role), {})
+
+
+async def test_who_gives_credentials_and_says_nothing_is_not_waited_for(
+    role: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read()
+        given_up.set()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as sts:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{sts.sockets[0].getsockname()[1]}")
+        with pytest.raises(RetryLater, match="no answer within"):
+            await complete(Bedrock().settings("http://127.0.0.1:1", timeout_seconds=0.2, **role), {})
+        async with asyncio.timeout(20):
+            await given_up.wait()
+
+
 async def test_missing_aws_credentials_are_told() -> None:
     with pytest.raises(ConfigError, match=r"^backend bedrock: .*no credentials \(NoCredentialsError\): sign in"):
         await complete(
@@ -279,6 +366,16 @@ async def test_azure_takes_a_token_of_entra(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("IDENTITY_HEADER", "h")
         await complete(far.vendor.settings(far.url, key=None, entra=True), {})
     assert far.asked[0].headers["Authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AZURE_AUTHORITY_HOST", f"http://{SECRET}"), ("AZURE_TOKEN_CREDENTIALS", SECRET)]
+)
+def test_an_environment_that_entra_cannot_use_is_told(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    settings = OpenAI("azure").settings("http://127.0.0.1:1", key=None, entra=True)
+    with pytest.raises(ConfigError, match=r"^backend azure: .* environment variable AZURE_...: check them$"):
+        make(settings, {})
 
 
 async def test_watsonx_exchanges_its_key_once() -> None:
@@ -331,6 +428,40 @@ async def test_vertex_asks_in_its_project_and_location(tmp_path: Path) -> None:
     path = f"/v1/projects/shop/locations/europe-west4/publishers/google/models/{MODEL}:generateContent"
     assert far.asked[0].path == path
     assert far.asked[0].headers["Authorization"] == f"Bearer {SECRET}"
+
+
+async def test_vertex_tries_again_where_tokens_are_not_given_for_a_while(tmp_path: Path) -> None:
+    class Busy(Vertex):
+        def aside(self, asked: Asked) -> Reply | None:
+            return Reply.of({"error": "temporarily_unavailable"}, 503) if asked.path == "/token" else None
+
+    async with serving(Far(Busy(tmp_path))) as far:
+        with pytest.raises(RetryLater, match="no token is given for"):
+            await complete(far.vendor.settings(far.url), {})
+        assert not far.asked
+
+
+@pytest.mark.parametrize(
+    ("location", "address"),
+    [
+        ("europe-west4", "https://europe-west4-aiplatform.googleapis.com"),
+        ("eu", "https://aiplatform.eu.rep.googleapis.com"),
+        ("global", "https://aiplatform.googleapis.com"),
+    ],
+)
+def test_vertex_is_asked_where_its_location_is(location: str, address: str) -> None:
+    assert VertexSettings(type="vertex", model=MODEL, project="shop", location=location).address == address
+
+
+async def test_vertex_is_asked_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(Far(Vertex(tmp_path))) as elsewhere, serving(Far(Rest())) as proxy:
+        monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", elsewhere.url)
+        # So that Google is not asked.
+        monkeypatch.setenv("https_proxy", proxy.url)
+        proxy.then(Reply(502, b""))
+        with pytest.raises(RetryLater):
+            await complete(elsewhere.vendor.settings(elsewhere.url).model_copy(update={"url": None}), {})
+        assert not elsewhere.asked
 
 
 def test_vertex_without_credentials_is_told(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore import exceptions as aws
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
@@ -54,8 +57,11 @@ class AwsClient:
         name, place = settings.called, settings.url or f"{service} in {settings.region or 'the region of your profile'}"
         self._asked = Asked(name, model, place, "AWS's default chain")
         try:
-            self._session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
-            self._client = self._made()
+            core = botocore.session.Session(profile=settings.profile)
+            # Also for those who are asked for credentials: the library's own would last for minutes.
+            core.set_default_client_config(self._config())
+            self._session = boto3.Session(botocore_session=core, region_name=settings.region)
+            self._client = self._made(core.get_config_variable("ca_bundle"))
         except aws.ProfileNotFound:
             raise self._asked.config(f"there is no AWS profile {settings.profile}: check `profile`") from None
         except aws.NoRegionError:
@@ -82,42 +88,38 @@ class AwsClient:
 
     async def close(self) -> None:
         await asyncio.to_thread(self._client.close)
+        await asyncio.to_thread(self._http.close)
 
-    def _made(self) -> Any:
-        settings = self._settings
-        read = settings.timeout_seconds
-        config = Config(
+    def _config(self) -> Config:
+        read = self._settings.timeout_seconds
+        return Config(
             connect_timeout=min(CONNECT_SECONDS, read),
             read_timeout=read,
             retries={"total_max_attempts": 1, "mode": "standard"},
             user_agent="kubewhy",
         )
+
+    def _made(self, ca_bundle: str | None) -> Any:
+        settings, config = self._settings, self._config()
         ca_file = str(settings.ca_file.expanduser()) if settings.ca_file else None
         if settings.ca_file and not settings.ca_file.expanduser().is_file():
             raise self._asked.config(f"{settings.ca_file}: no such file of certificates: check `ca_file`")
         client = self._session.client(self._service, endpoint_url=settings.url, verify=ca_file, config=config)
         if not settings.url:
-            self._asked = Asked(
-                self._asked.backend, self._asked.model, f"{self._service} in {client.meta.region_name}", self._asked.key
-            )
-        verify = ca_file or self._session._session.get_config_variable("ca_bundle") or True
-        http = URLLib3Session(
-            verify=verify,
+            self._asked = replace(self._asked, address=f"{self._service} in {client.meta.region_name}")
+        self._http = URLLib3Session(
+            verify=ca_file or ca_bundle or True,
             proxies=get_environ_proxies(client.meta.endpoint_url),
-            timeout=(min(CONNECT_SECONDS, read), read),
+            timeout=(config.connect_timeout, config.read_timeout),
         )
-
-        def send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-            return self._send(http, request)
-
         # The library would read a reply that does not end for ever, and take half a reply for a whole one.
-        client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", send)
+        client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", self._send)
         return client
 
-    def _send(self, http: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         end = time.monotonic() + self._settings.timeout_seconds
         request.stream_output = True
-        reply = http.send(request)
+        reply = self._http.send(request)
         body = _Body()
         try:
             while chunk := reply.raw.read1(65536):
@@ -140,7 +142,7 @@ class AwsClient:
         try:
             told: dict[str, Any] = getattr(self._client, operation)(**wanted)
         except aws.ClientError as error:
-            raise self._refused(error) from None
+            raise self._refused(error, operation) from None
         except aws.BotoCoreError as error:
             raise self._fault(error) from None
         except (ResponseParserError, AttributeError, LookupError, TypeError, ValueError):
@@ -148,41 +150,48 @@ class AwsClient:
             raise unreadable(self._asked) from None
         return told
 
-    def _refused(self, error: aws.ClientError) -> Exception:
+    def _refused(self, error: aws.ClientError, operation: str) -> Exception:
         told: dict[str, Any] = error.response
-        status = told.get("OriginalStatusCode") or told.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        status: int = told.get("OriginalStatusCode") or told.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
         said = (
             f"{told.get('Error', {}).get('Code')}: {told.get('Error', {}).get('Message')} {told.get('OriginalMessage')}"
         )
+        if error.operation_name != self._client.meta.method_to_api_mapping[operation] and 400 <= status < 429:
+            return self._no_credentials(f"{error.operation_name} is refused, {status}")
         return refusal(self._asked, status, said.encode(), told.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
 
     def _fault(self, error: aws.BotoCoreError) -> Exception:
         asked = self._asked
         match error:
             case _ if isinstance(error, _NO_CREDENTIALS):
-                return asked.config(
-                    f"AWS's default chain gives no credentials ({type(error).__name__}): sign in, or set a profile, "
-                    "role or key"
-                )
+                return self._no_credentials(type(error).__name__)
             case aws.ParamValidationError():
                 return no_model(asked, "its name is not understood")
             case aws.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 return untrusted(asked)
             case aws.SSLError():
                 return no_tls(asked)
-            case aws.ProxyConnectionError() if "407" in str(error):
+            case aws.ProxyConnectionError() if "failed: 407" in str(error.kwargs.get("error")):
                 return proxy_refuses(asked)
             case aws.ProxyConnectionError():
                 return proxy_blocks(asked)
             case aws.ConnectTimeoutError() | aws.ReadTimeoutError():
                 return self._late()
             case aws.EndpointConnectionError():
-                return self._unreachable()
+                return self._unreachable(error.kwargs["endpoint_url"])
             case aws.InvalidEndpointConfigurationError() | aws.EndpointVariantError() | aws.InvalidRegionError():
                 return asked.config("this region, address and credentials do not go together: check `region` and `url`")
         return self._broken()
 
-    def _unreachable(self) -> Exception:
+    def _no_credentials(self, why: str) -> Exception:
+        return self._asked.config(
+            f"AWS's default chain gives no credentials ({why}): sign in, or set a profile, role or key"
+        )
+
+    def _unreachable(self, url: str) -> Exception:
+        host = urlsplit(url).hostname
+        if host != urlsplit(self._client.meta.endpoint_url).hostname:
+            return unreachable(replace(self._asked, address=f"{host}, which gives credentials,"))
         # The library knows of few services where they are.
         region, known = self._client.meta.region_name, self._session.get_available_regions("ec2")
         if not self._settings.url and known and region not in known:

@@ -13,7 +13,10 @@ class Entra:
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._credential = DefaultAzureCredential(exclude_interactive_browser_credential=True)
+        try:
+            self._credential = DefaultAzureCredential(exclude_interactive_browser_credential=True)
+        except ValueError:
+            raise self._senseless() from None
 
     async def token(self) -> str:
         try:
@@ -25,6 +28,11 @@ class Entra:
             ) from None
         except AzureError as error:
             raise self._asked.later(f"Microsoft Entra cannot be asked ({type(error).__name__})") from None
+        except (OSError, ValueError):
+            raise self._senseless() from None
+
+    def _senseless(self) -> Exception:
+        return self._asked.config("Microsoft Entra's library cannot use an environment variable AZURE_...: check them")
 
     async def close(self) -> None:
         await self._credential.close()

@@ -143,6 +143,18 @@ class VertexSettings(_Backend, frozen=True):
     location: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     credentials_file: Path | None = None
 
+    @property
+    def address(self) -> str:
+        """Where it is asked: https://cloud.google.com/vertex-ai/generative-ai/docs/learn/locations has the rule."""
+        match self.location:
+            case _ if self.url:
+                return self.url
+            case "global":
+                return "https://aiplatform.googleapis.com"
+            case "us" | "eu":
+                return f"https://aiplatform.{self.location}.rep.googleapis.com"
+        return f"https://{self.location}-aiplatform.googleapis.com"
+
 
 class AnthropicSettings(_Backend, frozen=True):
     """Anthropic's own API."""

@@ -21,6 +21,8 @@ from explainer.backends.refusals import (
     filtered,
     no_tls,
     not_accepted,
+    proxy_blocks,
+    proxy_refuses,
     refusal,
     unreachable,
     unreadable,
@@ -82,7 +84,7 @@ class VertexBackend:
             location=settings.location,
             credentials=Credentials(token="signed-elsewhere"),  # type: ignore[no-untyped-call]
             http_options=types.HttpOptions(
-                base_url=settings.url,
+                base_url=settings.address,  # or the SDK would take it from the environment
                 api_version="v1",
                 httpx_async_client=self._http,
                 timeout=int(settings.timeout_seconds * 1000),
@@ -116,20 +118,28 @@ class VertexBackend:
         request.headers["authorization"] = f"Bearer {self._credentials.token}"
 
     def _renew(self) -> None:
-        request: Any = Request()
+        request: Any = partial(Request(), timeout=self._settings.timeout_seconds)
         if self._settings.ca_file:
             # For each call, because what the environment names would come before the session's own.
             request = partial(request, verify=str(self._settings.ca_file.expanduser()))
         try:
             self._credentials.refresh(request)
         except auth.TransportError as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise untrusted(self._asked) from None
-            if "SSLError" in str(error):
-                raise no_tls(self._asked) from None
-            raise unreachable(self._asked) from None
-        except auth.GoogleAuthError:
+            raise self._cut_off(str(error)) from None
+        except auth.GoogleAuthError as error:
+            if error.retryable:
+                raise self._asked.later(f"no token is given for {self._asked.key} at this time") from None
             raise not_accepted(self._asked, "no token is given for it") from None
+
+    def _cut_off(self, said: str) -> Exception:
+        """Why whoever gives tokens cannot be asked: the library says it in words only."""
+        if "CERTIFICATE_VERIFY_FAILED" in said:
+            return untrusted(self._asked)
+        if "SSLError" in said:
+            return no_tls(self._asked)
+        if "failed: 407" in said:
+            return proxy_refuses(self._asked)
+        return proxy_blocks(self._asked) if "ProxyError" in said else unreachable(self._asked)
 
     async def _ask(self, prompt: Prompt) -> Completion:
         wanted: dict[str, Any] = {}

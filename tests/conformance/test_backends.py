@@ -1,11 +1,13 @@
 """What every backend passes, against a far side that speaks its vendor's format to its vendor's library."""
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psutil
 import pytest
 
 from explainer.backends import make
@@ -265,6 +267,58 @@ async def test_a_proxy_that_asks_for_a_password_is_told(vendor: Vendor, monkeypa
         monkeypatch.setenv("http_proxy", proxy.url)
         told = await complain(proxy, monkeypatch, ConfigError, url="http://far.example")
     assert "the proxy asks for a password" in str(told)
+
+
+@each_vendor
+async def test_a_tunnel_that_asks_for_a_password_is_told(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT far.example:443")
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+        told = await complain(Far(vendor), monkeypatch, ConfigError, url="https://far.example")
+    assert "the proxy asks for a password" in str(told)
+
+
+@each_vendor
+async def test_a_proxy_leads_to_the_far_side_unless_told_not_to(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(Far(vendor)) as proxy, serving(Far(vendor, text='{"cause": "near"}')) as far:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        async with made(vendor, "http://far.example", monkeypatch) as backend:
+            assert (await backend.complete(PROMPT)).text == proxy.text
+        assert proxy.asked[0].headers["Host"] == "far.example"
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        async with made(vendor, far.url, monkeypatch) as backend:
+            assert (await backend.complete(PROMPT)).text == far.text
+
+
+@each_vendor
+async def test_what_is_closed_leaves_no_connection(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(Far(vendor)) as far:
+        async with made(vendor, far.url, monkeypatch) as backend:
+            await backend.complete(PROMPT)
+            assert connections(far), "it is kept for the next prompt"
+        assert not connections(far)
+
+
+def connections(far: Far) -> list[Any]:
+    """Ours to the far side."""
+    port = int(far.url.rpartition(":")[2])
+    every = psutil.Process().net_connections("tcp4")
+    return [each for each in every if each.raddr and each.raddr.port == port and each.status == psutil.CONN_ESTABLISHED]
+
+
+@pytest.mark.parametrize(
+    "vendor", [vendor for vendor in VENDORS if "PLANTED" in vendor.environ()], ids=lambda vendor: vendor.name
+)
+def test_a_missing_key_is_told_with_its_place(vendor: Vendor) -> None:
+    with pytest.raises(ConfigError, match=rf"^backend {vendor.name}: environment variable PLANTED is empty or not"):
+        make(vendor.settings("http://127.0.0.1:1"), {})
 
 
 @each_vendor
