@@ -122,6 +122,19 @@ def test_a_key_in_the_keyring_comes_and_goes_with_its_backend(
         read(Key(keyring="groq"), {})
 
 
+def test_a_key_nobody_needs_any_more_leaves_the_keyring(
+    shell: Shell, file: Path, ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = [{"type": "groq", "name": name, "model": MODEL, "key": {"keyring": "ours"}} for name in ("a", "b")]
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump({"backends": shared}))
+    ring.kept["kubewhy", "ours"] = SECRET
+    shell("remove", "a")
+    assert ring.kept == {("kubewhy", "ours"): SECRET}, "b needs it"
+    shell("add", "groq", "--name", "b", "--model", MODEL, "--key-env", "PLANTED", "--replace")
+    assert ring.kept == {}
+
+
 def test_a_machine_without_a_keyring_is_told_and_nothing_is_kept(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

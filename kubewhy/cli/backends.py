@@ -93,10 +93,12 @@ def add_command(type: str, path: Path, name: str, replace: bool, key_keyring: bo
     settings = settings_of(_told(type, name, key_keyring, **options))
     secret = _secret() if key_keyring else None
     with changing(path):
-        kept = load(path).with_one(settings, replace=replace)
+        before = load(path)
+        kept = before.with_one(settings, replace=replace)
         if secret:
             keep(settings.called, secret)
         write(path, kept)
+        _forget_unused(before, kept)
     click.echo(settings.called)
 
 
@@ -136,12 +138,10 @@ def test_command(name: str, path: Path, output: str) -> None:
 def remove_command(name: str, path: Path) -> None:
     """Keep one less, and take its key out of the keyring, where that is."""
     with changing(path):
-        kept = load(path)
-        gone = kept.named(name)
-        write(path, kept.without(name))
-    key = getattr(gone, "key", None)
-    if isinstance(key, Key) and key.keyring:
-        forget(key.keyring)
+        before = load(path)
+        kept = before.without(name)
+        write(path, kept)
+        _forget_unused(before, kept)
 
 
 @command.command("default", short_help="Say, or change, which is asked.")
@@ -209,6 +209,16 @@ def _told(
         settings[key] = value
     told = {"type": type, "name": name or None, "model": model, "url": url, "key": given or None}
     return {key: value for key, value in told.items() if value is not None} | settings
+
+
+def _forget_unused(before: Kept, kept: Kept) -> None:
+    for entry in _in_keyring(before) - _in_keyring(kept):
+        forget(entry)
+
+
+def _in_keyring(kept: Kept) -> set[str]:
+    keys = (getattr(each, "key", None) for each in kept.backends)
+    return {key.keyring for key in keys if isinstance(key, Key) and key.keyring}
 
 
 def _secret() -> SecretStr:
