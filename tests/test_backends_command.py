@@ -159,6 +159,13 @@ def test_who_removes_the_default_leaves_another(shell: Shell) -> None:
     assert "there is no backend yet" in shell("default", status=1)
 
 
+def test_where_none_is_the_default_it_is_told_how_to_make_one_that(shell: Shell, file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("backends: [{type: rules}]")
+    assert "kubewhy backends default NAME" in shell("test", status=1)
+    assert "kubewhy backends default NAME" in shell("default", status=1)
+
+
 def test_a_name_is_taken_once_unless_it_is_to_be_replaced(shell: Shell, file: Path) -> None:
     shell("add", "ollama", "--model", "a")
     assert "already: give another --name, or --replace it" in shell("add", "ollama", "--model", "b", status=1)
@@ -180,6 +187,7 @@ def test_a_name_is_taken_once_unless_it_is_to_be_replaced(shell: Shell, file: Pa
         (["add", "openai", "--model", MODEL, "--set", "timeout_seconds=soon"], 1, "timeout_seconds: input should be"),
         (["add", "azure", "--model", MODEL], 1, "azure needs `url`"),
         (["test", "olama"], 1, "there is no backend olama (there is none yet: kubewhy backends add)"),
+        (["test"], 1, "there is no backend yet: kubewhy backends add"),
         (["remove", "x"], 1, "there is no backend x"),
         (["default", "x"], 1, "there is no backend x"),
         (["list", "--file", "/proc/nowhere/x", "extra"], 2, "unexpected extra argument"),
@@ -232,8 +240,9 @@ async def test_a_backend_is_tried_out(file: Path, monkeypatch: pytest.MonkeyPatc
         status, out, err = await run("test", "openai")
         assert (status, err) == (0, "")
         assert out.startswith(f"openai: {MODEL} answers (17 tokens in, 5 out, ")
-        status, out, err = await run("test", "openai", "-o", "json")
+        status, out, err = await run("test", "-o", "json")
         assert json.loads(out).keys() == {"name", "model", "seconds", "input_tokens", "output_tokens"}
+        assert json.loads(out)["name"] == "openai", "the default"
         monkeypatch.delenv("PLANTED")
         assert await run("test", "openai") == (
             1,

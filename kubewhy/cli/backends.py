@@ -56,6 +56,7 @@ def _complete_names(context: click.Context, parameter: click.Parameter, incomple
 
 
 NAME: Callable[..., Any] = click.argument("name", shell_complete=_complete_names)
+MAYBE_NAME: Callable[..., Any] = click.argument("name", required=False, shell_complete=_complete_names)
 
 
 @click.group("backends", context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,12 +116,14 @@ def list_command(path: Path, output: str) -> None:
 
 
 @command.command("test", short_help="Send one tiny prompt to one.")
-@NAME
+@MAYBE_NAME
 @FILE
 @OUTPUT
-def test_command(name: str, path: Path, output: str) -> None:
-    """Send one tiny prompt, and say which model answers, its tokens, and how long it took."""
-    settings = load(path).named(name)
+def test_command(name: str | None, path: Path, output: str) -> None:
+    """Send one tiny prompt, to NAME or the default: say which model answers, its tokens, and how long it took."""
+    kept = load(path)
+    name = name or _default(kept)
+    settings = kept.named(name)
     begun = time.perf_counter()
     told = asyncio.run(_ask(settings))
     took = time.perf_counter() - begun
@@ -145,20 +148,25 @@ def remove_command(name: str, path: Path) -> None:
 
 
 @command.command("default", short_help="Say, or change, which is asked.")
-@click.argument("name", required=False, shell_complete=_complete_names)
+@MAYBE_NAME
 @FILE
 def default_command(name: str | None, path: Path) -> None:
     """Say which is asked where nobody says which; with NAME, make it that."""
     if name is None:
-        default = load(path).default
-        if not default:
-            raise ConfigError("there is no backend yet: kubewhy backends add")
-        click.echo(default)
+        click.echo(_default(load(path)))
         return
     with changing(path):
         kept = load(path)
         kept.named(name)
         write(path, Kept(default=name, backends=kept.backends))
+
+
+def _default(kept: Kept) -> str:
+    if kept.default:
+        return kept.default
+    if kept.backends:
+        raise ConfigError("no backend is the default: kubewhy backends default NAME")
+    raise ConfigError("there is no backend yet: kubewhy backends add")
 
 
 def table(kept: Kept) -> Table | Text:
