@@ -32,6 +32,7 @@ from tests.models.oci import Oci
 from tests.models.openai import OpenAI
 from tests.models.rest import Rest
 from tests.models.sagemaker import SageMaker
+from tests.models.sts import DENIED, Sts, role
 from tests.models.tls import KEY, Authority
 from tests.models.vertex import Vertex
 from tests.models.watsonx import Watsonx
@@ -235,33 +236,11 @@ async def test_a_profile_brings_its_region_and_its_role(tmp_path: Path, monkeypa
     assert far.asked[0].headers["X-Amzn-SageMaker-Inference-Component"] == "small"
 
 
-ASSUMED = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
-<AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>session-1</SessionToken>
-<Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
-DENIED = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
-<Code>AccessDenied</Code><Message>not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>"""
-
-
-class Sts(Bedrock):
-    """Also the service that gives credentials for roles."""
-
-    def __init__(self, status: int = 200, body: str = ASSUMED) -> None:
-        self._reply = Reply(status, body.encode(), {"content-type": "text/xml"})
-
-    def aside(self, asked: Asked) -> Reply | None:
-        return self._reply if asked.path == "/" else None
-
-
-@pytest.fixture
-def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+@pytest.fixture(name="role")
+def assumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Settings whose profile assumes a role."""
-    config = tmp_path / "config"
-    config.write_text(
-        "[profile own]\naws_access_key_id = AKIAOWN\naws_secret_access_key = x\n"
-        "[profile shop]\nregion = eu-west-1\nsource_profile = own\nrole_arn = arn:aws:iam::111122223333:role/models\n"
-    )
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    return {"region": None, "profile": "shop"}
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    return role(tmp_path)
 
 
 async def test_a_profile_may_assume_a_role(role: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,11 @@ import yaml
 from explainer.backends.keys import Key, read
 from kubewhy.cli.main import main
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.backends import changing, load
+from kubewhy.runtime.backends import Kept, changing, load, write
+from tests.models.bedrock import AWS_KEYS
 from tests.models.far import MODEL, SECRET, Far, serving
 from tests.models.openai import OpenAI
+from tests.models.sts import DENIED, Sts, role
 
 
 class Ring(keyring.backend.KeyringBackend):
@@ -251,6 +253,35 @@ async def test_a_backend_is_tried_out(file: Path, monkeypatch: pytest.MonkeyPatc
         )
     assert len(far.asked) == 2
     assert len(far.asked[0].body) < 1000, "it is a tiny prompt"
+
+
+@pytest.mark.parametrize(
+    ("sts", "status", "told"),
+    [
+        (Sts(), 0, ""),
+        (
+            Sts(403, DENIED),
+            1,
+            "kubewhy: backend bedrock: AWS's default chain gives no credentials (AssumeRole is refused, 403): "
+            "sign in, or set a profile, role or key",
+        ),
+    ],
+    ids=["given", "denied"],
+)
+async def test_nothing_that_vendors_libraries_would_log_is_shown(
+    sts: Sts, status: int, told: str, file: Path, tmp_path: Path
+) -> None:
+    async with serving(Far(sts)) as far:
+        with changing(file):
+            write(file, Kept(default="bedrock", backends=(sts.settings(far.url, **role(tmp_path)),)))
+        environ = {name: value for name, value in os.environ.items() if name not in AWS_KEYS}
+        environ |= {"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_ENDPOINT_URL_STS": far.url}
+        command = [sys.executable, "-m", "kubewhy", "-vv", "backends", "test"]
+        process = await asyncio.create_subprocess_exec(*command, env=environ, stdout=-1, stderr=-1)
+        _, err = await process.communicate()
+    assert process.returncode == status
+    lines = [line for line in err.decode().splitlines() if " debug asyncio: " not in line]
+    assert lines == ([told] if told else [])
 
 
 async def test_two_at_once_lose_nothing(file: Path) -> None:

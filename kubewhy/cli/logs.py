@@ -12,6 +12,9 @@ import click
 # What a LogRecord holds of its own; everything else on it came in as `extra`.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+# Vendors' libraries would log prompts, session keys and tracebacks. What their errors mean, backends say.
+_QUIET = ("anthropic", "azure", "boto3", "botocore", "google", "google_genai", "keyring", "msal", "openai", "urllib3")
+
 
 class TextFormatter(logging.Formatter):
     """`12:00:01 warning kubewhy.x: message key=value`."""
@@ -58,6 +61,8 @@ def _set_up(context: click.Context, parameter: click.Parameter, value: str) -> N
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _lower(context: click.Context, parameter: click.Parameter, count: int) -> None:
