@@ -508,6 +508,7 @@ STEPS = st.lists(
     ),
     max_size=30,
 )
+untimed = settings(deadline=None)
 
 
 def play(channel: Channel, steps: list[Any], *, repeats: bool = True) -> Channel:
@@ -530,6 +531,7 @@ def play(channel: Channel, steps: list[Any], *, repeats: bool = True) -> Channel
     return channel
 
 
+@untimed
 @given(STEPS)
 def test_people_are_told_of_few_incidents_and_of_a_digest_of_the_rest(steps: list[Any]) -> None:
     channel = play(Channel(), steps)
@@ -552,6 +554,7 @@ def test_people_are_told_of_few_incidents_and_of_a_digest_of_the_rest(steps: lis
     assert len({each.id for each in channel.heard}) == len(channel.heard)
 
 
+@untimed
 @given(STEPS)
 def test_each_digest_opens_once_is_told_seldom_and_ends_once(steps: list[Any]) -> None:
     channel = play(Channel(), steps)
@@ -570,6 +573,7 @@ def test_each_digest_opens_once_is_told_seldom_and_ends_once(steps: list[Any]) -
         assert all(len(each.incident.failures) <= 1 + SHOWN for each in life)
 
 
+@untimed
 @given(STEPS)
 def test_restarts_and_repeats_change_nothing(steps: list[Any]) -> None:
     plain = play(Channel(), steps, repeats=False).heard
@@ -577,13 +581,14 @@ def test_restarts_and_repeats_change_nothing(steps: list[Any]) -> None:
     assert play(Channel(), steps).heard == plain
 
 
-@settings(deadline=None)
+@untimed
 @given(STEPS, st.lists(st.booleans(), min_size=1))
 def test_processes_that_die_as_they_tell_change_nothing(steps: list[Any], dies: list[bool]) -> None:
     plain = play(Mortal([False]), steps, repeats=False).heard
     assert play(Mortal(dies), steps, repeats=False).heard == plain
 
 
+@untimed
 @given(STEPS, st.integers(1, 40))
 def test_what_was_not_yet_remembered_is_told_again_under_the_same_ids(steps: list[Any], lost: int) -> None:
     channel = play(Channel(), [*steps, ("wait", 61, None)])
