@@ -92,7 +92,8 @@ class Storms:
         digest = self._digests.get(finding.incident.id)
         if digest and finding.revision > digest.revision:
             digest.revision, digest.told, digest.told_at = finding.revision, finding.incident, finding.at
-            digest.resolved_at, digest.criticals = finding.incident.resolved_at, criticals(self._open[digest.id].values())
+            digest.resolved_at = finding.incident.resolved_at
+            digest.criticals = criticals(self._open[digest.id].values())
             self._changed.add(("digest", digest.id))
         return digest is not None
 

@@ -123,10 +123,10 @@ class Mortal(Channel):
 
     def _send(self, findings: list[Finding]) -> list[Finding]:
         told = self._shares(findings)
-        if told and next(self.dies):
-            self.restart()
-            assert self._shares(findings) == told
         if told:
+            if next(self.dies):
+                self.restart()
+                assert self._shares(findings) == told
             self._keep(told)
         return told
 
