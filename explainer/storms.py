@@ -93,6 +93,7 @@ class Storms:
         if digest and finding.revision > digest.revision:
             digest.revision, digest.told, digest.told_at = finding.revision, finding.incident, finding.at
             digest.resolved_at = finding.incident.resolved_at
+            digest.criticals = criticals(self._open[digest.id].values())
             self._changed.add(("digest", digest.id))
         return digest is not None
 

@@ -480,6 +480,17 @@ async def test_what_a_sink_without_digests_had_of_them_is_forgotten(tmp_path: Pa
     assert [each.digest for each in channel.findings] == [None] * 200
 
 
+@hurried
+async def test_without_a_state_nothing_is_kept_of_what_would_be_written() -> None:
+    incidents, router = Incidents(), Router(DIGESTS)
+    channel = Kept()
+    routed = Routed(router, {"channel": channel, "archive": Kept()})
+    collector = Scripted(beat(), *(evidence(f"p{number}", "Failed") for number in range(30)))
+    await watch(collector, ANALYZERS, routed, clock(), until_idle=40, incidents=incidents, router=router)
+    assert told(channel.findings)
+    assert (incidents.rows(), router.rows()) == ({}, {})
+
+
 async def test_a_recording_has_its_digests_too(path: Path) -> None:
     failing = [(1.0, f"p{number}", "Failed") for number in range(30)]
     record(path, *failing, *((90.0, name, "Running") for _, name, _ in failing), end=95)

@@ -1,14 +1,14 @@
 """Many incidents at once, as one sink is told of them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explainer import digests
@@ -104,6 +104,41 @@ class Channel:
 
 def is_digest(finding: Finding) -> bool:
     return digests.is_digest(finding.incident)
+
+
+class Mortal(Channel):
+    """Told as the pipeline tells it: of what a process was telling as it died, the next one tells all once more."""
+
+    def __init__(self, dies: Sequence[bool]) -> None:
+        super().__init__()
+        self.dies = cycle(dies)
+
+    def feed(self, finding: Finding) -> list[Finding]:
+        return self._send([finding, *self.storms.tick(self.now)])
+
+    def wait(self, seconds: float) -> None:
+        for _ in range(int(seconds)):
+            self.now += SECOND
+            self._send(self.storms.tick(self.now))
+
+    def _send(self, findings: list[Finding]) -> list[Finding]:
+        told = self._shares(findings)
+        if told:
+            if next(self.dies):
+                self.restart()
+                assert self._shares(findings) == told
+            self._keep(told)
+        return told
+
+    def _shares(self, findings: Iterable[Finding]) -> list[Finding]:
+        told: list[Finding] = []
+        for each in findings:
+            if is_digest(each):
+                assert self.storms.claims(each)
+                told.append(each)
+            else:
+                told += self.storms.feed(each, each.at)
+        return told
 
 
 def _incident(key: str, number: int, now: datetime) -> IncidentView:
@@ -473,6 +508,7 @@ STEPS = st.lists(
     ),
     max_size=30,
 )
+untimed = settings(deadline=None)
 
 
 def play(channel: Channel, steps: list[Any], *, repeats: bool = True) -> Channel:
@@ -495,6 +531,7 @@ def play(channel: Channel, steps: list[Any], *, repeats: bool = True) -> Channel
     return channel
 
 
+@untimed
 @given(STEPS)
 def test_people_are_told_of_few_incidents_and_of_a_digest_of_the_rest(steps: list[Any]) -> None:
     channel = play(Channel(), steps)
@@ -517,6 +554,7 @@ def test_people_are_told_of_few_incidents_and_of_a_digest_of_the_rest(steps: lis
     assert len({each.id for each in channel.heard}) == len(channel.heard)
 
 
+@untimed
 @given(STEPS)
 def test_each_digest_opens_once_is_told_seldom_and_ends_once(steps: list[Any]) -> None:
     channel = play(Channel(), steps)
@@ -535,6 +573,7 @@ def test_each_digest_opens_once_is_told_seldom_and_ends_once(steps: list[Any]) -
         assert all(len(each.incident.failures) <= 1 + SHOWN for each in life)
 
 
+@untimed
 @given(STEPS)
 def test_restarts_and_repeats_change_nothing(steps: list[Any]) -> None:
     plain = play(Channel(), steps, repeats=False).heard
@@ -542,6 +581,14 @@ def test_restarts_and_repeats_change_nothing(steps: list[Any]) -> None:
     assert play(Channel(), steps).heard == plain
 
 
+@untimed
+@given(STEPS, st.lists(st.booleans(), min_size=1))
+def test_processes_that_die_as_they_tell_change_nothing(steps: list[Any], dies: list[bool]) -> None:
+    plain = play(Mortal([False]), steps, repeats=False).heard
+    assert play(Mortal(dies), steps, repeats=False).heard == plain
+
+
+@untimed
 @given(STEPS, st.integers(1, 40))
 def test_what_was_not_yet_remembered_is_told_again_under_the_same_ids(steps: list[Any], lost: int) -> None:
     channel = play(Channel(), [*steps, ("wait", 61, None)])

@@ -122,16 +122,19 @@ async def watch(
     pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
     loop = asyncio.get_running_loop()
 
+    # Rows are asked for also where nobody keeps them: what has changed would pile up for as long as this runs.
     async def tell(findings: list[Finding]) -> None:
+        rows = pipeline.rows()
         if state:
-            state.write({**pipeline.rows(), **({SENDING: msgspec.json.encode(findings)} if findings else {})})
+            state.write({**rows, **({SENDING: msgspec.json.encode(findings)} if findings else {})})
         if findings:
             await send(findings)
 
     async def send(findings: list[Finding]) -> None:
         await sink.send(findings)
+        rows = router.rows() if router else {}
         if state:
-            state.write({**(router.rows() if router else {}), SENDING: None})
+            state.write({**rows, SENDING: None})
 
     if state and (unsent := sending(state)):
         await send(unsent)
