@@ -10,7 +10,7 @@ from collectors.store import Store
 from kubewhy.kube.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from kubewhy.kube.batch import CronJob, Job
 from kubewhy.kube.meta import Object, WrittenMeta
-from kubewhy.records import Change
+from kubewhy.records import Change, Sort
 
 _WORKLOADS = {kind.resource.kind for kind in (Deployment, StatefulSet, DaemonSet, CronJob, Job)}
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -36,11 +36,11 @@ def stated(store: Store, subject: Object) -> Iterator[Change]:
     if rollout:
         yield rollout
     if subject.created:
-        yield change(subject, subject.created, "it was created")
+        yield change(subject, subject.created, Sort.CREATED, "it was created")
     written = subject.metadata.written if isinstance(subject.metadata, WrittenMeta) else None
     told = [each for each in (subject.created, rollout.at if rollout else None) if each]
     if written and all(written - each > AT_ONCE for each in told):
-        yield change(subject, written, "it was last written, its status apart")
+        yield change(subject, written, Sort.WRITTEN, "it was last written, its status apart")
 
 
 def _stated(store: Store, key: Key, since: datetime) -> tuple[Change, ...]:
@@ -71,8 +71,9 @@ def _rollout(store: Store, deployment: Deployment) -> Change | None:
     # A revision that comes back takes its old ReplicaSet: only the deployment tells when.
     back = any(each.created and newest.created and each.created > newest.created for each in sets)
     at = (deployment.metadata.written if back else None) or newest.created
-    what = images(before.spec.template.spec, newest.spec.template.spec) or "its pods' template, but not their images"
-    return change(deployment, at, what) if at else None
+    told = images(before.spec.template.spec, newest.spec.template.spec)
+    sort = Sort.IMAGES if told else Sort.SPECIFICATION
+    return change(deployment, at, sort, told or "its pods' template, but not their images") if at else None
 
 
 def _revision(replica_set: ReplicaSet) -> tuple[int, float]:

@@ -7,8 +7,8 @@ from kubewhy.kube.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from kubewhy.kube.batch import CronJob, Job
 from kubewhy.kube.core import Node, PersistentVolumeClaim, Service, Taint
 from kubewhy.kube.meta import Object
+from kubewhy.records import Sort
 
-IMAGES, REPLICAS, SPEC = "images", "replicas", "specification"
 _SHOWN = 5  # containers
 _KINDS = (Deployment, StatefulSet, DaemonSet, ReplicaSet, CronJob, Job, Service, PersistentVolumeClaim)
 # What a controller fills in by itself once the object is there.
@@ -17,26 +17,26 @@ _FILLED_IN = {"volumeName", "storageClassName", "clusterIP"}
 _CONTROLLERS_OWN = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 
 
-def differences(old: Object, new: Object) -> Iterator[tuple[str, str]]:
+def differences(old: Object, new: Object) -> Iterator[tuple[Sort, str]]:
     """Which sort of change it was, and the words. Nothing where only time has passed."""
     if isinstance(old, Node) and isinstance(new, Node):
         if told := "; ".join(_of_node(old, new)):
-            yield SPEC, told
+            yield Sort.SPECIFICATION, told
     elif isinstance(old, _KINDS) and type(old) is type(new):
         yield from _of_specification(old, new)
 
 
-def _of_specification(old: Any, new: Any) -> Iterator[tuple[str, str]]:
+def _of_specification(old: Any, new: Any) -> Iterator[tuple[Sort, str]]:
     if old.metadata.generation == new.metadata.generation and old.spec == new.spec:
         return
     told = images(_pods(old), _pods(new))
     if told:
-        yield IMAGES, told
+        yield Sort.IMAGES, told
     before, after = (getattr(each.spec, "replicas", None) for each in (old, new))
     if before != after:
-        yield REPLICAS, f"replicas: {before} -> {after}"
+        yield Sort.REPLICAS, f"replicas: {before} -> {after}"
     elif not told and (told := _other(old, new)):
-        yield SPEC, told
+        yield Sort.SPECIFICATION, told
 
 
 def images(old: Any, new: Any) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from collectors.changes import known
 from collectors.index import Key
 from collectors.store import Store
-from explainer.telling import BEFORE
+from explainer.changing import BEFORE
 from kubewhy.cli.report import Name
 from kubewhy.kube import GROUPS
 from kubewhy.kube.meta import Object
