@@ -172,7 +172,7 @@ def test_the_same_change_stated_again_writes_nothing(clock: Clock) -> None:
         assert clock.keep() == 0
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_what_is_told_does_not_depend_on_the_order_in_which_it_is_said(clock: Clock, order: tuple[int, ...]) -> None:
     scaled = changed(clock, 5, "replicas: 1 -> 3", sort=Sort.REPLICAS)
     for number in order:
