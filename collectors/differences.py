@@ -11,6 +11,8 @@ from kubewhy.records import Sort
 
 _SHOWN = 5  # containers
 _KINDS = (Deployment, StatefulSet, DaemonSet, ReplicaSet, CronJob, Job, Service, PersistentVolumeClaim)
+# Where a controller makes these, it is that which was changed.
+_MADE = (ReplicaSet, Job)
 # What a controller fills in by itself once the object is there.
 _FILLED_IN = {"volumeName", "storageClassName", "clusterIP"}
 # The node's own controllers set these, for what is wrong with it already or as the word of a cordon.
@@ -22,19 +24,20 @@ def differences(old: Object, new: Object) -> Iterator[tuple[Sort, str]]:
     if isinstance(old, Node) and isinstance(new, Node):
         if told := "; ".join(_of_node(old, new)):
             yield Sort.SPECIFICATION, told
-    elif isinstance(old, _KINDS) and type(old) is type(new):
+    elif isinstance(old, _KINDS) and type(old) is type(new) and not (isinstance(new, _MADE) and new.controller):
         yield from _of_specification(old, new)
 
 
 def _of_specification(old: Any, new: Any) -> Iterator[tuple[Sort, str]]:
-    if old.metadata.generation == new.metadata.generation and old.spec == new.spec:
+    before, after = old.metadata.generation, new.metadata.generation
+    if before == after and (after or old.spec == new.spec):  # not all kinds count their generations
         return
     told = images(_pods(old), _pods(new))
     if told:
         yield Sort.IMAGES, told
-    before, after = (getattr(each.spec, "replicas", None) for each in (old, new))
-    if before != after:
-        yield Sort.REPLICAS, f"replicas: {before} -> {after}"
+    few, many = (getattr(each.spec, "replicas", None) for each in (old, new))
+    if few != many:
+        yield Sort.REPLICAS, f"replicas: {few} -> {many}"
     elif not told and (told := _other(old, new)):
         yield Sort.SPECIFICATION, told
 

@@ -50,7 +50,7 @@ class Changes:
             self._kept[change.object] = ChangesRow(changes=newest, until=max(now + left, row.until if row else now))
             self.changed.add(change.object)
             news.append(change.object)
-        if len(self._kept) > _OBJECTS:
+        while len(self._kept) > _OBJECTS:
             self._forget(next(iter(self._kept)))
         return news
 

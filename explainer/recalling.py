@@ -12,7 +12,8 @@ _MEMBERS, _CHANGES = 5, 3
 
 def recall(cluster: Cluster, head: Head, group: Group) -> bool:
     """Takes in what is known of changes before the onset; whether it is more than before."""
-    found = [*head.changes, *cluster.changes.before(head.since or _seen_at(cluster, group), _objects(cluster, group))]
+    head.since = head.since or group.since or _seen_at(cluster, group)
+    found = [*head.changes, *cluster.changes.before(head.since, _objects(cluster, group))]
     if len(found) == len(head.changes):
         return False
     ordered = sorted(dict.fromkeys(found), key=lambda each: each.at, reverse=True)

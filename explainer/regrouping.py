@@ -79,7 +79,6 @@ def made(cluster: Cluster, group: Group, now: datetime) -> Incident:
     key = incident_id(cluster.name, group.fingerprints[0], f"{cluster.number} {cluster.born.isoformat()}")
     head = Head(id=key, number=cluster.number, opened_at=now, told_at=now, told=shape(group), title=group.title)
     head.prints, head.silenced = group.fingerprints[:PRINTS], group.silenced
-    head.since = group.since
     if recall(cluster, head, group):
         head.told = shape(group, len(head.changes))
     cluster.changed.add(key)

@@ -121,6 +121,14 @@ def test_an_onset_that_nobody_knows_is_when_it_was_seen(clock: Clock) -> None:
     assert shown(clock) == [f"Deployment {IMAGE}"]
 
 
+def test_what_is_changed_after_it_was_first_seen_is_no_reason_for_it(clock: Clock) -> None:
+    clock.say("Pod shop/web-1", broken(), root=WEB)
+    clock.wait(60)
+    clock.say(WEB, changes=(changed(clock, 0.5),))
+    clock.say("Pod shop/web-1", broken(), root=WEB)
+    assert clock.wait(60) == []
+
+
 def test_the_root_speaks_first_and_three_are_told(clock: Clock) -> None:
     cordoned = changed(clock, 9, "it was cordoned", of="Node n1", sort=Sort.SPECIFICATION)
     for number in range(4):

@@ -91,6 +91,12 @@ def test_a_service_is_told_by_what_it_selects(world: World) -> None:
     assert told(world, "Service") == ["its specification: selector, ports"]
 
 
+def test_what_a_controller_makes_is_not_changed_by_anybody_else(world: World) -> None:
+    for generation, made in ((1, owned("Deployment", "web")), (2, owned("Deployment", "web")), (3, {}), (4, {})):
+        world.put("ReplicaSet", "web", metadata={**made, "generation": generation}, spec={"replicas": generation})
+    assert told(world, "ReplicaSet") == ["replicas: 3 -> 4", "replicas: 2 -> 3"]
+
+
 def test_a_claim_is_not_changed_by_being_bound(world: World) -> None:
     size = {"resources": {"requests": {"storage": "1Gi"}}}
     world.put("PersistentVolumeClaim", "web", spec=size)
