@@ -65,7 +65,9 @@ class AnalyzerStage:
             failures=tuple(failures),
             gone=record.gone,
             **(_told_by(judged, related) if judged and failures else {}),
-            **(_shown_by(judged, related, record) if judged and failures else {}),
+            seen=_seen(judged, related, record) if judged and failures else (),
+            # Most pods come and go with their workloads, which tell the same.
+            changes=record.changes if failures or (record.root is None and record.ref.kind != "Pod") else (),
         )
 
 
@@ -95,14 +97,13 @@ def _told_by(subject: Object, related: Related) -> dict[str, Any]:
     }
 
 
-def _shown_by(subject: Object, related: Related, record: Evidence) -> dict[str, Any]:
+def _seen(subject: Object, related: Related, record: Evidence) -> tuple[str, ...]:
     try:
-        seen = lines(subject, related, record.events)
+        return lines(subject, related, record.events)
     # What a status says is a help, and no reason to lose what the rules found.
     except Exception as error:  # noqa: BLE001
         log.warning("evidence unreadable", extra={"object": str(record.ref), "error": type(error).__name__})
-        seen = ()
-    return {"seen": seen, "changes": record.changes}
+        return ()
 
 
 def _ignored(subject: Object) -> str:

@@ -12,7 +12,7 @@ from benchmarks.cluster import Bench
 from benchmarks.programs import python, run
 from benchmarks.table import Row, at_least, at_most
 from explainer.incidents import Incidents
-from kubewhy.records import Change, Failure, Ref, Report, Severity, Tick, Version, encode
+from kubewhy.records import Change, Failure, Ref, Report, Severity, Sort, Tick, Version, encode
 
 OPEN, FEW = 10_000, 100
 REPORTS = 60_000
@@ -132,7 +132,7 @@ def _seen(name: str) -> tuple[str, ...]:
 def _changed(name: str) -> Change:
     ref = Ref("Deployment", name, _NAMESPACE, "apps")
     what = f"image of container web: registry.example.com/shop/{name}:41 -> registry.example.com/shop/{name}:42"
-    return Change(object=ref, at=_START - timedelta(hours=1, minutes=5), what=what)
+    return Change(object=ref, at=_START - timedelta(hours=1, minutes=5), sort=Sort.IMAGES, what=what)
 
 
 if __name__ == "__main__":

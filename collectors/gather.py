@@ -8,9 +8,11 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Raw
 
+from collectors.changes import recent
 from collectors.index import Edge, Key, decode
 from collectors.store import Store
 from kubewhy.contracts import Link
+from kubewhy.kube import GROUPS
 from kubewhy.kube.core import Event, Namespace
 from kubewhy.kube.meta import Object
 from kubewhy.records import Attached, Evidence, Ref, Version
@@ -54,9 +56,15 @@ def gather(store: Store, key: Key, *, cluster: str, version: Version, server: st
         related=related,
         events=events,
         server=server,
-        changes=store.history.of([key, *([Key(top.kind, top.namespace, top.name)] if top else [])], at),
+        changes=recent(store, [key, *_workload(top)]),
         truncated=cut,
     )
+
+
+def _workload(root: Ref | None) -> Iterator[Key]:
+    """That at the top of an object's owners, where it is of a kind that is read."""
+    if root and GROUPS.get(root.kind) == root.group:
+        yield Key(root.kind, root.namespace, root.name)
 
 
 def content_hash(evidence: Evidence) -> int:

@@ -14,7 +14,7 @@ from collectors.history import History
 from collectors.index import Bag, Edge, Index, Key, decode, edges, key_of
 from kubewhy.contracts import Analyzer, Link
 from kubewhy.kube import KINDS
-from kubewhy.kube.apps import Deployment, ReplicaSet
+from kubewhy.kube.apps import ReplicaSet
 from kubewhy.kube.core import Event, Namespace, ObjectReference, Pod, PodStatus
 from kubewhy.kube.meta import Annotations, Object, ObjectMeta, Resource
 
@@ -163,43 +163,31 @@ class Store:
         if key.kind == "Event":
             self._replace_event(key, old, subject, now)
             return
+        self._remember(key, old, subject)
         touched = {key}
         edges = self._edges_changed(key.kind, before, now)
         if old is not None and before is not None:
             touched.update(self._dependents(edges, key, old, before, alone=now is None))
             self.index.drop(key, before, old)
             del table[key]
-            self._remember(key, old, subject)
         if subject is not None and now is not None:
             table[key] = now
             self.index.put(key, now, subject)
-            if old is None and self.observed_at:
-                self.history.appeared(key, subject, self.observed_at)
-                self._remember_revision(subject)
             touched.update(self._dependents(edges, key, subject, now, alone=before is None))
         if key.kind == Namespace.resource.kind and self._renew(key.name, subject):
             touched.update(self._within(key.name))
         for each in sorted(touched):  # a set has another order in each process
             self._touch(each)
 
-    def _remember(self, key: Key, old: Object, subject: Object | None) -> None:
+    def _remember(self, key: Key, old: Object | None, subject: Object | None) -> None:
+        self.history.stated.pop(key, None)
+        for each in (old, subject):
+            if isinstance(each, ReplicaSet) and each.controller:
+                self.history.stated.pop(Key(each.controller.kind, key.namespace, each.controller.name), None)
         if subject is None:
             self.history.forget(key)
-        elif self.observed_at:
+        elif old is not None and self.observed_at:
             self.history.saw(key, old, subject, self.observed_at)
-
-    def _remember_revision(self, subject: Object) -> None:
-        """What is found at a start: the newest revision of a deployment, whichever of both is read first."""
-        if isinstance(subject, Deployment):
-            deployment: Object | None = subject
-        else:
-            owner = next(self.index.family.owners(subject), None)
-            deployment = self.typed(owner) if owner else None
-        if not isinstance(deployment, Deployment):
-            return
-        family = self.index.family.descendants(deployment.metadata.uid)
-        sets = [self.typed(key) for key in family if key.kind == ReplicaSet.resource.kind]
-        self.history.found(deployment, [each for each in sets if isinstance(each, ReplicaSet)])
 
     def _renew(self, namespace: str, subject: Object | None) -> bool:
         """Whether what is attached of that namespace changes."""

@@ -7,9 +7,10 @@ from hashlib import sha256
 
 import msgspec
 
+from explainer.changing import Changes
 from explainer.correlation import Group, correlate
 from explainer.failing import Failing
-from kubewhy.records import Explanation, Failure, Record, Ref, Report, Severity
+from kubewhy.records import Change, Explanation, Failure, Record, Ref, Report, Severity
 
 PRINTS = 20  # of an incident are kept, to know it again after a restart
 
@@ -21,9 +22,10 @@ class Shape(Record, frozen=True, kw_only=True):
     root: Ref
     severity: Severity
     count: int
+    changes: int = 0  # that are known to have come before
 
 
-class Head(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Head(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """One incident, as it is kept across restarts."""
 
     id: str
@@ -41,6 +43,8 @@ class Head(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fiel
     silenced: bool = False  # nobody is told
     answered: str = ""  # the digest of what a model was last asked about it, and has answered
     explanation: Explanation | None = None
+    since: datetime | None = None  # the onset, as it was at the opening
+    changes: tuple[Change, ...] = ()  # before the onset
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class Cluster:
     listing_until: datetime | None = None  # its collector has begun, and not said yet all there is
     number: int = 0
     unexplained: dict[str, None] | None = None  # incidents to ask a model about; null where there is none
+    changes: Changes = field(default_factory=Changes)
     changed: set[str] = field(default_factory=set)  # incidents whose row is to be written
     is_changed: bool = True  # and the cluster's own
 
@@ -118,11 +123,11 @@ class Cluster:
         self.changed.add(key)
 
 
-def shape(group: Group) -> Shape:
+def shape(group: Group, changes: int = 0) -> Shape:
     """What of a group is worth telling: one replica in place of another as well, for people go and look at it."""
     shown = sorted({f"{ref} {failure.rule}" for ref, failure in group.members})
     faults = sha256("\0".join((*group.fingerprints, *shown)).encode()).hexdigest()[:16]
-    return Shape(faults=faults, root=group.root, severity=group.severity, count=len(group.objects))
+    return Shape(faults=faults, root=group.root, severity=group.severity, count=len(group.objects), changes=changes)
 
 
 def matched(incidents: Iterable[tuple[Head, Iterable[str]]], groups: list[Group]) -> dict[str, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import sha256
+from sys import intern
 from typing import TypeVar
 
 from kubewhy.records import Failure, Ref, Report, Severity
@@ -43,21 +44,17 @@ def ref_order(ref: Ref) -> tuple[str, str, str, str]:
     return (ref.kind, ref.namespace or "", ref.name, ref.group)
 
 
+def interned(ref: Ref, known: Ref | None = None) -> Ref:
+    """The same, with strings that many have in common; and with those of one that is known, where it is that."""
+    name = known.name if known and known.name == ref.name else ref.name
+    return Ref(intern(ref.kind), name, ref.namespace and intern(ref.namespace), intern(ref.group))
+
+
 def fingerprint(cluster: str, report: Report, failure: Failure) -> str:
     """Names one failure for as long as it lasts, whichever replica shows it."""
     root = report.root
-    return "/".join(
-        (
-            cluster,
-            root.group,
-            root.kind,
-            root.namespace or "",
-            root.name,
-            failure.rule,
-            failure.container,
-            failure.reason,
-        )
-    )
+    named = (cluster, root.group, root.kind, root.namespace or "", root.name)
+    return "/".join((*named, failure.rule, failure.container, failure.reason))
 
 
 def incident_id(cluster: str, first: str, opening: str = "") -> str:

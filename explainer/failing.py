@@ -78,7 +78,7 @@ class Failing:
         return known.report if known else None
 
     def shown(self, ref: Ref) -> Shown:
-        """What was last seen of a failing object, and changed."""
+        """What was last seen of a failing object."""
         known = self._objects.get(ref)
         return Shown.of(known.shown) if known else Shown()
 
@@ -178,7 +178,7 @@ class Failing:
         before = known.timed
         kept = self._keeping.kept(report, known.report)
         known.timed = self._timing.taken(report, failures, before, now)
-        shown = Shown(report.seen, report.changes).packed() if report.failures else known.shown
+        shown = Shown(report.seen).packed() if report.failures else known.shown
         if (
             known.shown != shown
             or known.deleted != report.gone

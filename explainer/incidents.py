@@ -12,6 +12,7 @@ from explainer.cluster import Cluster, Incident
 from explainer.correlation import ref_order
 from explainer.failing import Failing
 from explainer.matchers import Matchers
+from explainer.recalling import learn
 from explainer.regrouping import by_age, end, regroup, repeated, tell, told_late
 from explainer.remembering import ClusterRow, by_cluster, changed_rows, encoded, key_of, restore
 from explainer.silences import Silences
@@ -88,6 +89,7 @@ class Incidents:
             cluster.listing_until = now + LISTING if record.listing else None
         if cluster.silence:
             yield heard_again(cluster, now)
+        news = cluster.changes.take(record, now) if isinstance(record, Report) else ()
         cluster.failing.advance(now)
         match record:
             case Report():
@@ -95,6 +97,8 @@ class Incidents:
             case Inventory():
                 cluster.failing.inventory(record, now)
         yield from regroup(cluster, now)
+        if news:
+            learn(cluster, news, now)
 
     def flush(self, now: datetime) -> Iterator[Finding]:
         """What was not told yet to spare people, and the end of what is over and kept for a while: for when nothing
@@ -186,6 +190,7 @@ class Incidents:
             cluster.failing.advance(now)
             yield from regroup(cluster, now)
             yield from told_late(cluster, now)
+        cluster.changes.forget(now)
         if self._repeat:
             yield from repeated(cluster, now, self._repeat)
         while cluster.resolved:

@@ -4,12 +4,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from sys import intern
 
 import msgspec
 
+from explainer.correlation import interned
 from explainer.timed import Key, Timed, shared
-from kubewhy.records import Change, Failure, Record, Ref, Report, key_hash
+from kubewhy.records import Failure, Record, Report, key_hash
 
 _BETWEEN = ("ReplicaSet", "Job")
 _NONE: dict[str, str] = {}
@@ -26,14 +26,13 @@ class Row(Record, frozen=True, kw_only=True):
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True):
-    """What is seen of an object, and what was changed last: kept packed, for there may be many."""
+    """What is seen of an object: kept packed, for there may be many."""
 
     seen: tuple[str, ...] = ()
-    changes: tuple[Change, ...] = ()
 
     def packed(self) -> bytes:
         """Empty where there is nothing."""
-        return zlib.compress(msgspec.msgpack.encode(self), 1) if self.seen or self.changes else b""
+        return zlib.compress(msgspec.msgpack.encode(self), 1) if self.seen else b""
 
     @staticmethod
     def of(packed: bytes) -> "Shown":
@@ -57,7 +56,7 @@ class Known:
     @staticmethod
     def of(report: Report) -> "Known":
         """One that was not known before."""
-        report = msgspec.structs.replace(report, ref=_interned(report.ref), root=_interned(report.root))
+        report = msgspec.structs.replace(report, ref=interned(report.ref), root=interned(report.root))
         return Known(report, key_hash(report.ref.namespace, report.ref.name))
 
     @staticmethod
@@ -107,7 +106,7 @@ class Keeping:
             report,
             cluster=self._cluster,
             ref=before.ref,
-            root=before.root if before.root == report.root else _interned(report.root),
+            root=before.root if before.root == report.root else interned(report.root),
             failures=(),
             broken=(),
             checked=(),
@@ -128,8 +127,3 @@ def alike(report: Report, other: Report) -> bool:
         other.ignore,
         other.namespace_ignore,
     )
-
-
-def _interned(ref: Ref) -> Ref:
-    namespace = ref.namespace and intern(ref.namespace)
-    return Ref(intern(ref.kind), ref.name, namespace, intern(ref.group))

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from explainer.cluster import PRINTS, Cluster, Head, Incident, matched, shape
 from explainer.correlation import Group, incident_id, ref_order, renewed
+from explainer.recalling import recall
 from explainer.telling import finding
 from explainer.wanting import want
 from kubewhy.records import Finding, Ref
@@ -78,6 +79,8 @@ def made(cluster: Cluster, group: Group, now: datetime) -> Incident:
     key = incident_id(cluster.name, group.fingerprints[0], f"{cluster.number} {cluster.born.isoformat()}")
     head = Head(id=key, number=cluster.number, opened_at=now, told_at=now, told=shape(group), title=group.title)
     head.prints, head.silenced = group.fingerprints[:PRINTS], group.silenced
+    if recall(cluster, head, group):
+        head.told = shape(group, len(head.changes))
     cluster.changed.add(key)
     return Incident(head, group, now)
 
@@ -99,7 +102,8 @@ def _update(cluster: Cluster, incident: Incident, group: Group, now: datetime) -
     if head.prints != group.fingerprints[:PRINTS]:
         head.prints = group.fingerprints[:PRINTS]
         cluster.changed.add(head.id)
-    changed_at = None if shape(group) == head.told else head.changed_at or now
+    recall(cluster, head, group)
+    changed_at = None if shape(group, len(head.changes)) == head.told else head.changed_at or now
     if changed_at != head.changed_at:
         head.changed_at = changed_at
         cluster.changed.add(head.id)
@@ -145,7 +149,7 @@ def tell(cluster: Cluster, incident: Incident, now: datetime) -> Finding:
     """How the incident is now."""
     cluster.late.pop(incident.head.id, None)
     head, group = incident.head, renewed(incident.group)
-    head.told, head.title, head.changed_at = shape(group), group.title, None
+    head.told, head.title, head.changed_at = shape(group, len(head.changes)), group.title, None
     return _retold(cluster, incident, "updated", now)
 
 

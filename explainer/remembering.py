@@ -5,6 +5,7 @@ from datetime import datetime
 
 import msgspec
 
+from explainer.changing import ChangesRow
 from explainer.cluster import Cluster, Head, Incident, matched, shape
 from explainer.correlation import Group
 from explainer.flapping import Flaps
@@ -34,6 +35,8 @@ def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
         changed[key_of(name, "object", *_parts(ref))] = encoded(failing.row(ref))
     for fingerprint in flapping.changed:
         changed[key_of(name, "flaps", fingerprint)] = encoded(flapping.row(fingerprint))
+    for ref in cluster.changes.changed:
+        changed[key_of(name, "changes", *_parts(ref))] = encoded(cluster.changes.row(ref))
     for key in cluster.changed:
         changed[key_of(name, "incident", key)] = encoded(cluster.head(key))
     if cluster.is_changed:
@@ -47,6 +50,7 @@ def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
         )
         changed[key_of(name, "cluster")] = encoded(row)
     failing.changed, flapping.changed, cluster.changed, cluster.is_changed = set(), set(), set(), False
+    cluster.changes.changed = set()
     return changed
 
 
@@ -66,6 +70,7 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
     failing.restore(own.term, objects)
     flaps = ((key, msgspec.json.decode(value, type=Flaps)) for key, value in sorts.get("flaps", ()))
     failing.flapping.restore(flaps, failing.active())
+    cluster.changes.restore(msgspec.json.decode(value, type=ChangesRow) for _, value in sorts.get("changes", ()))
     cluster.number, cluster.heartbeat_at = own.number, own.heartbeat_at
     cluster.nothing_ends_before, cluster.listing_until = own.nothing_ends_before, own.listing_until
     if own.nothing_ends_before:
@@ -88,7 +93,7 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
             cluster.open[head.id] = Incident(head, group, head.told_at)
             cluster.join(head.id, group)
             want(cluster, cluster.open[head.id])
-            if shape(group) != head.told:
+            if shape(group, len(head.changes)) != head.told:
                 cluster.late[head.id] = None
     # What belongs to no incident was not told when the rows were written.
     for index, group in enumerate(groups):

@@ -1,20 +1,16 @@
 """What people are told of an incident: findings, and what an incident looks like."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 
 from explainer.cluster import Cluster, Head, Incident
 from explainer.commands import commands
 from explainer.correlation import Member, leading
 from explainer.silences import object_labels
-from kubewhy.records import Change, Failure, Finding, IncidentView, Ref, Seen, Told, Words
+from kubewhy.records import Failure, Finding, IncidentView, Ref, Seen, Told, Words
 
 SHOWN = 5
-CHANGES = 3
-# A change so long before the onset may be its reason, by a clock that may be a little behind the server's.
-BEFORE = timedelta(minutes=30)
-BEFORE_KNOWN = timedelta(seconds=5)
 
 
 def finding(cluster: Cluster, incident: Incident, transition: str, now: datetime) -> Finding:
@@ -64,7 +60,7 @@ def view(cluster: Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...])
         words=_words(head.told.root, present),
         commands=commands(head.told.root, present),
         evidence=_evidence(cluster, head.told.root, objects),
-        changes=_changes(cluster, head.opened_at, present),
+        changes=head.changes,
         silenced=head.silenced,
     )
 
@@ -86,17 +82,6 @@ def _evidence(cluster: Cluster, root: Ref, objects: Sequence[Ref]) -> tuple[Seen
         if lines := cluster.failing.shown(ref).seen:
             found.setdefault(lines, ref)
     return tuple(Seen(object=ref, lines=lines) for lines, ref in found.items())
-
-
-def _changes(cluster: Cluster, opened_at: datetime, members: Sequence[Member]) -> tuple[Change, ...]:
-    """Of the root, the members and what they belong to: what may have brought it about."""
-    onset = min([opened_at, *(failure.since for _, failure in members if failure.since)])
-    found: dict[Change, None] = {}
-    for ref in dict.fromkeys(ref for ref, _ in members):
-        for each in cluster.failing.shown(ref).changes:
-            if onset - BEFORE <= each.at <= opened_at + BEFORE_KNOWN:
-                found[each] = None
-    return tuple(sorted(found, key=lambda each: each.at, reverse=True)[:CHANGES])
 
 
 def _labels(cluster: Cluster, ref: Ref) -> dict[str, str]:

@@ -20,7 +20,7 @@ _MOMENT = timedelta(microseconds=1)
 Key = tuple[str, str, str, int]  # rule, container, reason, and which of several alike
 
 
-class Timed(msgspec.Struct):
+class Timed(msgspec.Struct, gc=False):
     """One failure of one object."""
 
     failure: Failure
@@ -98,7 +98,7 @@ class Timing:
         behind = now - report.observed_at
         alike: Counter[tuple[str, str, str]] = Counter()
         for failure in failures:
-            kind = (failure.rule, failure.container, failure.reason)
+            kind = (intern(failure.rule), intern(failure.container), intern(failure.reason))
             key = (*kind, alike[kind])
             alike[kind] += 1
             told = before.get(key)
@@ -158,6 +158,8 @@ def shared(failure: Failure) -> Failure:
     return msgspec.structs.replace(
         failure,
         rule=intern(failure.rule),
+        container=intern(failure.container),
+        reason=intern(failure.reason),
         title=intern(failure.title),
         why=intern(failure.why),
         look=intern(failure.look),

@@ -29,11 +29,11 @@ class Severity(StrEnum):
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What every record shares: frozen, and strict when decoded."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """What every record shares: frozen, and strict when decoded. None can hold itself, so no garbage is looked for."""
 
 
-class Ref(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
+class Ref(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True, gc=False):
     """The name of one object in a cluster. `namespace` is null for what has none."""
 
     kind: str
@@ -100,11 +100,22 @@ class Attached(Record, frozen=True, kw_only=True):
     count: int = 0  # how many there are, also where `objects` was cut for size
 
 
+class Sort(StrEnum):
+    """What a change was about. Of one that was only written, or of a specification, it is not known what."""
+
+    CREATED = "created"
+    IMAGES = "images"
+    REPLICAS = "replicas"
+    SPECIFICATION = "specification"
+    WRITTEN = "written"
+
+
 class Change(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Something that was done to an object: its image, its replicas, or what else its spec says."""
 
     object: Ref
     at: datetime  # in the API server's time
+    sort: Sort
     what: str
 
 
@@ -158,7 +169,7 @@ class Report(Record, tag="report", frozen=True, kw_only=True):
     ignore: str = ""
     namespace_ignore: str = ""
     seen: tuple[str, ...] = ()  # what shows its failures, in lines
-    changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first
+    changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first; of pods only where they fail
 
 
 class Inventory(Record, tag="inventory", frozen=True, kw_only=True):

@@ -320,28 +320,37 @@ def rolled_out(*sets: dict[str, Any], written: float, since: float = 12) -> list
 
 
 def test_a_rollout_is_told_by_its_images() -> None:
-    assert what(ask("Pod/web-2-a")) == [
-        "Deployment its newest ReplicaSet web-2 was made: image of container app: shop/web:14 -> shop/web:15"
-    ]
+    assert what(ask("Pod/web-2-a")) == ["Deployment image of container app: shop/web:14 -> shop/web:15"]
 
 
 def test_a_rollout_with_the_same_image_says_so() -> None:
     assert rolled_out(OLD, replica_set(WEB, 2, "shop/web:14", 12), written=12) == [
-        "Deployment its newest ReplicaSet web-2 was made: its images are those of the one before"
+        "Deployment its pods' template, but not their images"
     ]
 
 
 def test_a_revision_that_comes_back_is_told_as_of_when_it_did() -> None:
     back = replica_set(WEB, 3, "shop/web:14", 3000)
     assert rolled_out(replica_set(WEB, 2, "shop/web:15", 300), back, written=13) == [
-        "Deployment it went back to ReplicaSet web-3: image of container app: shop/web:15 -> shop/web:14"
+        "Deployment image of container app: shop/web:15 -> shop/web:14"
     ]
+
+
+def test_other_workloads_are_told_by_the_images_that_were_seen_to_change() -> None:
+    def stateful(generation: int, written: float) -> dict[str, Any]:
+        meta = {"generation": generation, "managedFields": [{"time": ago(written)}]}
+        return made("StatefulSet", "db", 3000, metadata=meta, spec={"template": template(f"db:{generation}")})
+
+    before, after = stateful(1, 3000), stateful(2, 13)
+    waiting = pod("db-0", 12, after, LACKING, phase="Pending", **unready(12))
+    assert what(ask("Pod/db-0", [NODE, before, after, waiting])) == ["StatefulSet image of container app: db:1 -> db:2"]
+    assert what(ask("Pod/db-0", [NODE, after, waiting])) == ["StatefulSet it was last written, its status apart"]
 
 
 def test_a_write_after_the_rollout_is_another_change() -> None:
     assert rolled_out(OLD, replica_set(WEB, 2, "shop/web:15", 20), written=14) == [
         "Deployment it was last written, its status apart",
-        "Deployment its newest ReplicaSet web-2 was made: image of container app: shop/web:14 -> shop/web:15",
+        "Deployment image of container app: shop/web:14 -> shop/web:15",
     ]
 
 

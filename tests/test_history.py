@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from collectors.changes import recent
 from collectors.history import KEPT
 from collectors.index import Key
 from kubewhy.records import Finding
@@ -23,8 +24,9 @@ def workload(world: World, kind: str, image: str, generation: int, **spec: Any) 
     world.put(kind, "web", metadata={"generation": generation}, spec={"template": template(image), **spec})
 
 
-def told(world: World, kind: str = "Deployment") -> list[str]:
-    return [each.what for each in world.store.history.of([Key(kind, "shop", "web")], world.at)]
+def told(world: World, kind: str = "Deployment", name: str = "web") -> list[str]:
+    space = "shop" if world.store.type_of(kind).resource.namespaced else None
+    return [each.what for each in recent(world.store, [Key(kind, space, name)])]
 
 
 @pytest.fixture
@@ -40,11 +42,69 @@ def test_an_image_that_changes_is_told_before_and_after(world: World, kind: str)
     assert told(world, kind) == ["image of container app: web:1 -> web:2"]
 
 
+def test_a_cron_job_is_told_by_the_images_of_its_runs(world: World) -> None:
+    for generation in (1, 2):
+        job = {"spec": {"template": template(f"web:{generation}")}}
+        world.put("CronJob", "web", metadata={"generation": generation}, spec={"jobTemplate": job})
+    assert told(world, "CronJob") == ["image of container app: web:1 -> web:2"]
+
+
+def test_containers_that_come_and_go_are_told(world: World) -> None:
+    for generation, names in enumerate((["app", "old"], ["app", "new"])):
+        containers = [{"name": name, "image": "web:1"} for name in names]
+        spec = {"template": {"spec": {"containers": containers}}}
+        world.put("DaemonSet", "web", metadata={"generation": generation}, spec=spec)
+    assert told(world, "DaemonSet") == ["container new with image web:1 is new; container old is no more"]
+
+
 def test_replicas_and_what_else_is_specified_are_told(world: World) -> None:
     workload(world, "Deployment", "web:1", 1, replicas=3)
     workload(world, "Deployment", "web:1", 2, replicas=5)
     workload(world, "Deployment", "web:1", 3, replicas=5, progressDeadlineSeconds=9)
-    assert told(world) == ["its specification (generation 3)", "replicas: 3 -> 5"]
+    workload(world, "Deployment", "web:1", 4, replicas=5, progressDeadlineSeconds=9)
+    assert told(world) == [
+        "its specification (generation 4)",
+        "its specification: progressDeadlineSeconds (generation 3)",
+        "replicas: 3 -> 5",
+    ]
+
+
+def test_an_autoscaler_does_not_push_out_a_new_image(world: World) -> None:
+    workload(world, "Deployment", "web:1", 1, replicas=1)
+    for generation in range(2, 9):
+        workload(world, "Deployment", "web:2", generation, replicas=generation - 1)
+    assert told(world) == ["replicas: 6 -> 7", "replicas: 5 -> 6", "image of container app: web:1 -> web:2"]
+
+
+def test_a_change_that_is_seen_late_is_dated_as_its_managers_do(world: World) -> None:
+    for generation, minutes in ((1, 500), (2, 12)):
+        at = iso(START - timedelta(minutes=minutes))
+        meta = {"generation": generation, "managedFields": [{"manager": "kubectl", "time": at}]}
+        world.put("StatefulSet", "web", metadata=meta, spec={"template": template(f"web:{generation}")})
+    (change,) = recent(world.store, [Key("StatefulSet", "shop", "web")])
+    assert (change.what, change.at) == ("image of container app: web:1 -> web:2", START - timedelta(minutes=12))
+
+
+def test_a_service_is_told_by_what_it_selects(world: World) -> None:
+    world.put("Service", "web", spec={"selector": {"app": "web"}})
+    world.put("Service", "web", spec={"selector": {"app": "wep"}, "ports": [{"port": 80}]})
+    assert told(world, "Service") == ["its specification: selector, ports"]
+
+
+def test_what_a_controller_makes_is_not_changed_by_anybody_else(world: World) -> None:
+    for generation, made in ((1, owned("Deployment", "web")), (2, owned("Deployment", "web")), (3, {}), (4, {})):
+        world.put("ReplicaSet", "web", metadata={**made, "generation": generation}, spec={"replicas": generation})
+    assert told(world, "ReplicaSet") == ["replicas: 3 -> 4", "replicas: 2 -> 3"]
+
+
+def test_a_claim_is_not_changed_by_being_bound(world: World) -> None:
+    size = {"resources": {"requests": {"storage": "1Gi"}}}
+    world.put("PersistentVolumeClaim", "web", spec=size)
+    world.put("PersistentVolumeClaim", "web", spec={**size, "volumeName": "pv-1"})
+    assert told(world, "PersistentVolumeClaim") == []
+    larger = {"resources": {"requests": {"storage": "2Gi"}}, "volumeName": "pv-1"}
+    world.put("PersistentVolumeClaim", "web", spec=larger)
+    assert told(world, "PersistentVolumeClaim") == ["its specification: resources"]
 
 
 def test_a_status_is_no_change(world: World) -> None:
@@ -55,18 +115,67 @@ def test_a_status_is_no_change(world: World) -> None:
     assert told(world) == []
 
 
-def test_what_is_cordoned_is_told(world: World) -> None:
-    world.put("Node", "n1")
-    world.put("Node", "n1", spec={"unschedulable": True})
-    assert [each.what for each in world.store.history.of([Key("Node", None, "n1")], world.at)] == ["it was cordoned"]
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ({}, {"spec": {"unschedulable": True}}, ["it was cordoned"]),
+        ({"spec": {"unschedulable": True}}, {}, ["it was uncordoned"]),
+        (
+            {},
+            {"spec": {"taints": [{"key": "team", "value": "b", "effect": "NoSchedule"}]}},
+            ["taint team=b:NoSchedule was added"],
+        ),
+        ({}, {"spec": {"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]}}, []),
+        (
+            {"status": {"nodeInfo": {"kubeletVersion": "v1.34.2"}}},
+            {"status": {"nodeInfo": {"kubeletVersion": "v1.35.4"}}},
+            ["its kubelet: v1.34.2 -> v1.35.4"],
+        ),
+    ],
+)
+def test_a_node_is_told_by_what_people_do_to_it(
+    world: World, before: dict[str, Any], after: dict[str, Any], what: list[str]
+) -> None:
+    world.put("Node", "n1", **before)
+    world.put("Node", "n1", **after)
+    assert told(world, "Node", "n1") == what
 
 
 def test_only_the_last_are_kept_and_none_for_long(world: World) -> None:
     for generation in range(9):
         workload(world, "Deployment", f"web:{generation}", generation)
-    assert len(told(world)) == 3
+    assert [each.rpartition("> ")[2] for each in told(world)] == ["web:8", "web:7"]
     world.at += KEPT + timedelta(seconds=1)
+    world.put("Node", "n1")
     assert told(world) == []
+
+
+def test_what_is_too_old_leaves_nothing_behind(world: World) -> None:
+    workload(world, "Deployment", "web:1", 1)
+    workload(world, "Deployment", "web:2", 2)
+    world.at += KEPT + timedelta(seconds=1)
+    world.put("Node", "n1")
+    world.put("Node", "n1", spec={"unschedulable": True})
+    assert world.store.history.of(Key("Deployment", "shop", "web")) == []
+
+
+def test_what_is_made_anew_has_no_past(world: World) -> None:
+    workload(world, "Deployment", "web:1", 1)
+    workload(world, "Deployment", "web:2", 2)
+    world.remove("Deployment", "web")
+    workload(world, "Deployment", "web:1", 1)
+    assert told(world) == []
+
+
+@pytest.mark.parametrize(("image", "end"), [("web", "; and 35 more"), ("web" * 60, "...")])
+def test_a_long_list_of_images_is_cut(world: World, image: str, end: str) -> None:
+    for generation in (1, 2):
+        containers = [{"name": f"app-{number}", "image": f"{image}:{generation}"} for number in range(40)]
+        spec = {"template": {"spec": {"containers": containers}}}
+        world.put("Deployment", "web", metadata={"generation": generation}, spec=spec)
+    (what,) = told(world)
+    assert what.endswith(end)
+    assert len(what) <= 500
 
 
 def revisions(world: World, *, first: str) -> None:
@@ -90,6 +199,27 @@ def revisions(world: World, *, first: str) -> None:
 def test_what_was_changed_before_a_start_is_found_in_its_revisions(world: World, first: str) -> None:
     revisions(world, first=first)
     assert told(world) == ["image of container app: web:1 -> web:2"]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (1, 3, 2)])
+def test_revisions_are_told_apart_in_whatever_order_they_are_listed(world: World, order: tuple[int, ...]) -> None:
+    workload(world, "Deployment", "web:3", 7)
+    for number in order:
+        meta = {
+            **owned("Deployment", "web"),
+            "creationTimestamp": iso(START - timedelta(seconds=60 if number == 3 else 9000)),
+            "annotations": {"deployment.kubernetes.io/revision": str(number)},
+        }
+        world.put("ReplicaSet", f"web-{number}", metadata=meta, spec={"template": template(f"web:{number}")})
+        told(world)
+    assert told(world) == ["image of container app: web:2 -> web:3"]
+
+
+def test_a_write_that_nobody_saw_is_told(world: World) -> None:
+    at = iso(START - timedelta(minutes=3))
+    meta = {"generation": 4, "managedFields": [{"manager": "kubectl", "time": at}]}
+    world.put("StatefulSet", "web", metadata=meta, spec={"template": template("web:1")})
+    assert told(world, "StatefulSet") == ["it was last written, its status apart"]
 
 
 def test_a_deployment_that_was_just_made_says_so(world: World) -> None:

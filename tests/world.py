@@ -9,6 +9,7 @@ import msgspec
 
 from analyzers import enabled
 from collectors.gather import gather
+from collectors.history import History
 from collectors.index import Key
 from collectors.store import Store, kinds_read
 from kubewhy.cli.run import patience
@@ -65,8 +66,8 @@ class World:
         ]
 
     def restart(self) -> None:
-        """The collector begins anew: what it does not see any more is not told of as gone."""
-        self.term, self.seq, self.touched = self.term + 1, 0, {}
+        """The collector begins anew: what it does not see any more is not told of as gone, nor what was changed."""
+        self.term, self.seq, self.touched, self.store.history = self.term + 1, 0, {}, History()
 
     def _evidence(self, key: Key, now: datetime) -> Evidence:
         evidence = gather(self.store, key, cluster=self.cluster, version=self._next())

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from explainer.digests import is_digest
 from kubewhy.cli.text import COLOUR, age, clean
-from kubewhy.records import Finding, Told
+from kubewhy.records import Finding, IncidentView, Told
 
 SHOWN = 3
 
@@ -47,15 +47,21 @@ def lines(finding: Finding) -> list[Text]:
     shown = [Text(f"{'':10}{_words(each)}") for each in named]
     rest = len(incident.failures) - sum(map(len, named))
     more = [Text(f"{'':10}and {rest} more", style="dim")] if rest else []
-    return [head, *shown, *more, *(_advice(finding) if finding.transition == "opened" else ())]
+    advice = _advice(finding) if finding.transition == "opened" else ()
+    return [head, *shown, *more, *_changed(incident), *advice]
+
+
+def _changed(incident: IncidentView) -> Iterator[Text]:
+    """What was changed last, which may become known only after the incident was opened."""
+    onset = min((told.since for told in incident.failures if told.since), default=incident.opened_at)
+    for change in incident.changes[:1]:
+        words = f"{clean(str(change.object))}: {clean(change.what)}"
+        yield Text(f"{'':10}changed {age(change.at, onset)} before: {words}", style="yellow")
 
 
 def _advice(finding: Finding) -> Iterator[Text]:
     """What to do, from the rule that names the incident."""
     incident = finding.incident
-    for change in incident.changes[:1]:
-        before = age(change.at, incident.opened_at)
-        yield Text(f"{'':10}changed {before} before: {clean(str(change.object))}: {clean(change.what)}", style="yellow")
     for words in incident.words[:1]:
         if words.look:
             yield Text(f"{'':10}{clean(words.look)}", style="dim")

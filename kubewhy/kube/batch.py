@@ -84,8 +84,28 @@ def is_complete(conditions: tuple[Condition, ...]) -> bool:
     return any(each.status == "True" for each in told if each)
 
 
+class ContainerImage(Part, frozen=True):
+    name: str = ""
+    image: str = ""
+
+
+class RunPodSpec(Part, frozen=True):
+    containers: tuple[ContainerImage, ...] = ()
+    init_containers: tuple[ContainerImage, ...] = ()
+
+
+class RunPods(JobPods, frozen=True):
+    """What a cron job's runs make their pods from: whose images were changed is of interest."""
+
+    spec: RunPodSpec = RunPodSpec()
+
+
+class RunSpec(JobSpec, frozen=True):
+    template: RunPods = RunPods()
+
+
 class JobTemplate(Part, frozen=True):
-    spec: JobSpec = JobSpec()
+    spec: RunSpec = RunSpec()
 
 
 class CronJobSpec(Part, frozen=True):

@@ -43,7 +43,7 @@ INCIDENTS = "incidents\x1f"  # begins the keys of their rows
 SENDING = "sending"  # the key of what is being told
 _UNREADABLE = "the state holds what this kubewhy cannot read ({}); name another file, or remove that one"
 _TICKS = 100_000  # in one go
-_WAITING = 1000  # records between the collector and the rest; more, and the collector waits
+_WAITING = 100  # records between the collector and the rest; more, and the collector waits
 
 
 class Pipeline:
