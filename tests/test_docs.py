@@ -68,7 +68,6 @@ def records() -> Iterator[msgspec.Struct]:
         message="no node",
         since=NOW,
         until=None,
-        docs="",
         cause=Ref("Node", "n1"),
     )
     incident = IncidentView(
