@@ -57,7 +57,9 @@ def _advice(finding: Finding) -> Iterator[Text]:
     for words in incident.words[:1]:
         if words.look:
             yield Text(f"{'':10}{clean(words.look)}", style="dim")
-    for command in incident.commands[-1:]:
+    # What is blamed is to be looked at itself; of others the last tells most, as a log does.
+    blamed = any(told.cause == incident.root for told in incident.failures)
+    for command in incident.commands[:1] if blamed else incident.commands[-1:]:
         yield Text(f"{'':10}{clean(command)}", style="cyan")
 
 
