@@ -17,7 +17,7 @@ CRASH_LOOPING = Rule(
     "pod-crash-looping",
     Severity.CRITICAL,
     "A container keeps crashing",
-    why="Between crashes it does no work, and each restart comes later, up to five minutes apart.",
+    why="While it waits to be started again it does no work, and each wait is longer, up to five minutes.",
     look="Read the log of the last run, which mostly ends with the error; then see what was changed before.",
     hold=minutes(1),
     docs=DEBUG + "debug-pods/#my-pod-is-crashing-or-otherwise-unhealthy",

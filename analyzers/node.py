@@ -14,7 +14,7 @@ NOT_READY = Rule(
     "node-not-ready",
     Severity.CRITICAL,
     "The node is not ready",
-    why="Its pods drop out of their services, and after some minutes are made anew on other nodes.",
+    why="Its pods drop out of their services; after minutes most come up elsewhere, but not those of stateful sets.",
     look="Check that the machine is up and reachable, then the logs of its kubelet and container runtime.",
     hold=minutes(1),
     docs="https://kubernetes.io/docs/reference/node/node-status/#condition",

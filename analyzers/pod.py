@@ -109,7 +109,7 @@ RESIZE = Rule(
     "pod-resize",
     Severity.INFO,
     "The pod cannot be given the resources asked for",
-    why="It runs on with the CPU and memory that it had, and what the resize was for stays so.",
+    why="It runs on with the CPU and memory that it had: what the resize was to mend is not mended.",
     look="Compare what is asked for with what the node has; ask for less, or let the pod be made anew elsewhere.",
     hold=minutes(3),
     docs="https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/",

@@ -97,6 +97,8 @@ def _failing(number: int, seq: int, reason: str = "") -> Report:
         since=_START - timedelta(hours=1),
         container="web",
         reason=reason,
+        why="While it waits to be started again it does no work, and each wait is longer, up to five minutes.",
+        look="Read the log of the last run, which mostly ends with the error; then see what was changed before.",
         docs="https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/",
     )
     return _of(f"app-{number:05}", seq, (failure,))

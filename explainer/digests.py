@@ -5,12 +5,20 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from kubewhy.records import IncidentView, Ref, Severity, Told
+from kubewhy.records import IncidentView, Ref, Severity, Told, Words
 
 # So many new incidents of a cluster are told one by one within a minute; the others come to a digest.
 LIMIT = 20
 SHOWN = 5
 RULE = "incident-storm"
+WORDS = Words(
+    rule=RULE,
+    title="Many incidents at once",
+    why="So many at once mostly have one cause, and each hides the others.",
+    look="Look for what they share: a node, a zone, the network, a registry, a webhook or the control plane.",
+    docs="",
+)
+COMMANDS = ("kubectl get events -A --field-selector type=Warning", "kubectl get nodes")
 # Of those for which its incidents ended, a digest ends for the first.
 _RESOLUTIONS = ("recovered", "deleted", "superseded", "silenced")
 
@@ -52,7 +60,6 @@ def view(digest: Digest, still: dict[str, Told]) -> IncidentView:
         message=_summary(digest, still),
         since=digest.since,
         until=None,
-        docs="",
         cause=None,
     )
     return IncidentView(
@@ -69,6 +76,8 @@ def view(digest: Digest, still: dict[str, Told]) -> IncidentView:
         resolved_at=digest.resolved_at,
         resolution=over if digest.resolved_at else None,
         failures=(summary, *shown),
+        words=(WORDS,),
+        commands=COMMANDS,
     )
 
 
@@ -93,7 +102,6 @@ def named(incident: IncidentView) -> Told:
         message=incident.title,
         since=incident.opened_at,
         until=None,
-        docs=first.docs if first else "",
         cause=None,
     )
 

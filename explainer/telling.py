@@ -51,7 +51,6 @@ def view(cluster: Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...])
                 message=failure.message,
                 since=failure.since,
                 until=failure.until,
-                docs=failure.docs,
                 cause=failure.cause,
                 labels=_labels(cluster, ref),
             )
@@ -66,11 +65,12 @@ def view(cluster: Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...])
 
 
 def _words(root: Ref, members: Sequence[Member]) -> tuple[Words, ...]:
-    first = [leading(root, members)] if members else []
-    rules = {failure.rule: failure for _, failure in reversed([*first, *members])}
+    rules: dict[str, Failure] = {}
+    for _, failure in (*([leading(root, members)] if members else []), *members):
+        rules.setdefault(failure.rule, failure)
     return tuple(
         Words(rule=rule, title=failure.title, why=failure.why, look=failure.look, docs=failure.docs)
-        for rule, failure in reversed(rules.items())
+        for rule, failure in rules.items()
     )
 
 

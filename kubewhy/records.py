@@ -231,7 +231,6 @@ class Told(Record, frozen=True, kw_only=True, omit_defaults=False):
     message: str
     since: datetime | None
     until: datetime | None
-    docs: str
     cause: Ref | None
     labels: dict[str, str] = {}
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import analyzers
+from analyzers.service import ANALYZER as SERVICE
 from explainer.profiles import PROFILES
 from kubewhy import __version__
 from kubewhy.cli import main as frame
@@ -267,6 +268,16 @@ def test_rules_lists_every_rule_with_its_documentation() -> None:
     told = json.loads(CliRunner().invoke(cli, ["rules", "-o", "json"]).output)
     assert {each["id"] for each in told} == {rule.id for each in analyzers.enabled() for rule in each.rules}
     assert all(each["docs"] for each in told)
+
+
+def test_rules_of_one_kind_say_why_they_matter_and_what_to_look_at_and_all_rules_are_a_line_each() -> None:
+    told = CliRunner().invoke(cli, ["rules", "svc"]).output.splitlines()
+    rules = SERVICE.rules
+    assert [line.strip() for line in told[2::3]] == [rule.why for rule in rules]
+    assert [line.strip() for line in told[3::3]] == [rule.look for rule in rules]
+    every = CliRunner().invoke(cli, ["rules"]).output
+    assert sum(rule.id in line for line in every.splitlines() for rule in rules) == len(rules)
+    assert not any(rule.why in every or rule.look in every for rule in rules)
 
 
 def test_rules_of_one_kind_are_only_its_own() -> None:

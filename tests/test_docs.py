@@ -10,13 +10,15 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
 from infra.pictures import draw_all
 from kubewhy.cli.answer import Answer
+from kubewhy.cli.main import cli
 from kubewhy.cli.report import Document, report
-from kubewhy.cli.rules import markdown, reference, text
+from kubewhy.cli.rules import markdown, reference
 from kubewhy.records import Answer as ModelAnswer
 from kubewhy.records import (
     Evidence,
@@ -68,7 +70,6 @@ def records() -> Iterator[msgspec.Struct]:
         message="no node",
         since=NOW,
         until=None,
-        docs="",
         cause=Ref("Node", "n1"),
     )
     incident = IncidentView(
@@ -145,8 +146,8 @@ def test_what_is_no_evidence_does_not_fit(change: dict[str, Any]) -> None:
 
 def test_the_readme_shows_what_is_really_printed() -> None:
     readme = (REFERENCE.parent.parent / "README.md").read_text()
-    shown = text(reference(ANALYZERS, ["Node"]))
-    assert "\n".join(f"    {line}" for line in ("$ kubewhy rules node", *shown.splitlines())) in readme
+    shown = CliRunner().invoke(cli, ["rules", "replicaset"]).output
+    assert "\n".join(f"    {line}" for line in ("$ kubewhy rules replicaset", *shown.splitlines())) in readme
 
 
 def test_every_link_between_our_documents_leads_somewhere() -> None:

@@ -157,6 +157,15 @@ def test_a_listing_that_never_ends_holds_up_nothing(clock: Clock) -> None:
     assert clock.wait(1) == ["opened Pod shop/a"]
 
 
+def test_what_echoes_at_the_root_does_not_speak_before_what_it_echoes(clock: Clock) -> None:
+    clock.say("Deployment shop/web", broken("unavailable", symptom=True), root="Deployment shop/web")
+    clock.say("Pod shop/a", broken("crash"), root="Deployment shop/web")
+    clock.wait(60)
+    incident = clock.findings[-1].incident
+    assert [each.rule for each in incident.failures] == ["unavailable", "crash"]
+    assert [each.rule for each in incident.words] == ["crash", "unavailable"]
+
+
 def test_one_replica_in_place_of_another_is_told(clock: Clock) -> None:
     clock.say("Pod shop/a-1", broken(), root="Deployment shop/a")
     clock.say("Pod shop/a-2", broken(), root="Deployment shop/a")

@@ -161,7 +161,6 @@ def test_an_incident_brings_its_names() -> None:
         message="not ready",
         since=None,
         until=None,
-        docs="",
         cause=node,
         labels={"team": "payments"},
     )

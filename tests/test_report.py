@@ -39,6 +39,8 @@ MISSING = failure(
     cause=Ref("Secret", "db-password", "shop"),
     container="app",
     reason="CreateContainerConfigError",
+    why="The container does not start without it.",
+    look="Create it, or correct the reference.",
     docs="https://kubernetes.io/docs/concepts/configuration/secret/",
 )
 UNAVAILABLE = failure("deployment-unavailable", "0 of 8 replicas are available", title="No replica works", symptom=True)

@@ -37,7 +37,6 @@ def failure(name: str, severity: str = "warning", namespace: str = "shop", **lab
         message="it crashes",
         since=None,
         until=None,
-        docs="",
         cause=None,
         labels=labels,
     )

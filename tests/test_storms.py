@@ -150,7 +150,6 @@ def _incident(key: str, number: int, now: datetime) -> IncidentView:
         message="no replica is available",
         since=now,
         until=None,
-        docs="https://example.org/deployments",
         cause=None,
     )
     return IncidentView(

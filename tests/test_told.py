@@ -76,6 +76,12 @@ def test_what_to_look_at_is_said_when_it_opens_and_not_again() -> None:
     assert "Read its log." not in str([line.plain for line in lines(clock.findings[-1])])
 
 
+def test_what_is_blamed_is_what_to_look_at() -> None:
+    clock = Clock()
+    clock.say("Pod shop/web-1", broken("lost", cause=Ref("Node", "n1"), container="app"))
+    assert lines(clock.findings[-1])[-1].plain.strip() == "kubectl describe node n1"
+
+
 def test_what_is_over_gets_one_line() -> None:
     clock = shop()
     assert [len(lines(each)) for each in clock.findings if each.transition == "resolved"] == [1, 1, 1]

@@ -35,7 +35,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """An incident as seen from the object. All of one that is pending has yet to last long enough to count.
 
     `failures` are the object's own that count, `pending` those that do not yet; `others` names at most five that are
-    not on the way to the root, and `other_count` says how many those are.
+    not on the way to the root, and `other_count` says how many those are. `why` it matters and what to `look` at is
+    said by the rule that names the incident.
     """
 
     id: str
@@ -52,6 +53,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[Change]
     others: list[Other]
     other_count: int
+    why: str
+    look: str
     docs: list[str]
     next: list[str]
 

@@ -10,7 +10,7 @@ from analyzers.seen import ConditionSeen, ContainerSeen, EventSeen
 from kubewhy.cli.answer import Answer, Held, Incident, Link, Near
 from kubewhy.cli.report import Broken, Name
 from kubewhy.cli.seen import Change
-from kubewhy.cli.text import COLOUR, Scope, age, clean, put, where
+from kubewhy.cli.text import COLOUR, Scope, advise, age, clean, put, where
 
 _RELATED = {
     "owns": "which it owns",
@@ -88,12 +88,7 @@ def _show_incident(
     _section(console, "evidence", evidence)
     _section(console, "changed before", (_change(each, now) for each in incident.changes))
     _section(console, "also in it", _others(incident))
-    for link_to in incident.docs:
-        put(console, Text(f"docs: {clean(link_to)}"), 2, whole=True)
-    if incident.next:
-        put(console, Text("next:"), 2)
-    for command in incident.next:
-        put(console, Text(command, style="cyan"), 4, whole=True)
+    advise(console, incident.why, incident.docs, incident.look, incident.next)
 
 
 def _section(console: Console, title: str, lines: Iterable[str]) -> None:

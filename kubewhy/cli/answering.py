@@ -9,7 +9,7 @@ from analyzers.seen import conditions, containers, events, state
 from collectors.gather import gather
 from collectors.index import Key
 from explainer.chain import OWNED_BY, chain
-from explainer.correlation import Group, Standing, opens_at, standing
+from explainer.correlation import Group, Standing, leading, opens_at, standing
 from kubewhy.cli.answer import Answer, Evidence, Held, Incident, Link, Near, Other
 from kubewhy.cli.report import Cluster, Name, Skipped, Verdict, broken, by_object, judge
 from kubewhy.cli.seen import Change, changes, find
@@ -98,6 +98,7 @@ def _incident(asked: Asked, ref: Ref, group: Group) -> Incident:
     steps = chain(whole, {each: report.root for each, report in reports.items()}, ref)
     worst = {each: failures[0].message for each, failures in by_object(whole).items()}
     others = [each for each in members if each not in {step.object for step in steps}]
+    _, lead = leading(group.root, group.members)
     first = [*own, *(failure for _, failure in group.members)]
     return Incident(
         id=group.id,
@@ -114,6 +115,8 @@ def _incident(asked: Asked, ref: Ref, group: Group) -> Incident:
         changes=_changes(asked, ref, group, reports),
         others=[Other(Name.of(each), members[each][0].message) for each in others[:SHOWN]],
         other_count=len(others),
+        why=lead.why,
+        look=lead.look,
         docs=list(dict.fromkeys(failure.docs for failure in first if failure.docs))[:_DOCS],
         next=commands(_seen_from(group, ref), asked.scope),
     )

@@ -35,14 +35,23 @@ def reference(analyzers: Iterable[Analyzer[Any]], only: Sequence[str] = ()) -> l
 
 def text(rules: Sequence[dict[str, Any]]) -> str:
     """For a terminal: one line a rule, aligned."""
+    return _listed(rules)
+
+
+def full_text(rules: Sequence[dict[str, Any]]) -> str:
+    """The same, and beneath each rule why it matters and what to look at."""
+    return _listed(rules, words=True)
+
+
+def _listed(rules: Sequence[dict[str, Any]], *, words: bool = False) -> str:
     width = max((len(rule["id"]) for rule in rules), default=0)
     lines: list[str] = []
     for kind, of_kind in groupby(rules, key=lambda rule: rule["kind"]):
         lines += ["", kind] if lines else [kind]
-        lines += [
-            f"  {rule['id']:<{width}}  {rule['severity']:<8}  {hold(rule['hold_seconds']):>5}  {rule['title']}"
-            for rule in of_kind
-        ]
+        for rule in of_kind:
+            held = hold(rule["hold_seconds"])
+            lines += [f"  {rule['id']:<{width}}  {rule['severity']:<8}  {held:>5}  {rule['title']}"]
+            lines += [f"      {rule['why']}", f"      {rule['look']}"] if words else []
     return "\n".join(lines)
 
 
@@ -90,6 +99,8 @@ FORMATS = {"text": text, "json": lambda rules: json.dumps(rules, indent=2), "mar
 def command(output: str, kind: tuple[str, ...]) -> None:
     """List every rule: its id, severity, how long it must last before anyone is told, and what is wrong.
 
-    KIND names kinds as kubectl does (po, deploy, …); without one, all are listed.
+    KIND names kinds as kubectl does (po, deploy, …): each rule then says why it matters and what to look at as well.
+    Without one, all are listed.
     """
-    click.echo(FORMATS[output](reference(enabled(), kind)))
+    write = full_text if kind and output == "text" else FORMATS[output]
+    click.echo(write(reference(enabled(), kind)))

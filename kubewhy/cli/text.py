@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from explainer.commands import commands as next_commands
-from explainer.correlation import Group
+from explainer.correlation import Group, leading
 from kubewhy.cli.report import Verdict, by_object, judge
 from kubewhy.records import Failure, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis
@@ -101,12 +101,22 @@ def _show_incident(console: Console, group: Group, now: datetime, scope: Scope) 
     if len(members) > SHOWN:
         put(console, Text(f"and {len(members) - SHOWN} more"), 4)
 
-    for link in list(dict.fromkeys(failure.docs for _, failure in group.members if failure.docs))[:2]:
-        put(console, Text(f"docs: {clean(link)}"), 2, whole=True)
-    put(console, Text("next:"), 2)
-    for command in commands(group, scope):
-        put(console, Text(command, style="cyan"), 4, whole=True)
+    _, lead = leading(group.root, group.members)
+    docs = list(dict.fromkeys(failure.docs for _, failure in group.members if failure.docs))[:2]
+    advise(console, lead.why, docs, lead.look, commands(group, scope))
     put(console, Text())
+
+
+def advise(console: Console, why: str, docs: Sequence[str], look: str, to_run: Sequence[str]) -> None:
+    """Why it matters, where to read of it, and what to do next."""
+    if why:
+        put(console, Text(f"why it matters: {clean(why)}"), 2)
+    for link in docs:
+        put(console, Text(f"docs: {clean(link)}"), 2, whole=True)
+    if look or to_run:
+        put(console, Text(f"next: {clean(look)}"), 2)
+    for command in to_run:
+        put(console, Text(command, style="cyan"), 4, whole=True)
 
 
 def _evidence(ref: Ref, failure: Failure, group: Group, now: datetime) -> Text:

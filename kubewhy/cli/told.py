@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from explainer.digests import is_digest
+from explainer.wording import alike
 from kubewhy.cli.text import COLOUR, age, clean
 from kubewhy.records import Finding, IncidentView, Told
 
@@ -39,11 +40,8 @@ def lines(finding: Finding) -> list[Text]:
         lasted = age(incident.opened_at, incident.resolved_at or finding.at)
         head.append(f"  ({incident.resolution} after {lasted})", style="dim")
         return [head]
-    alike: dict[tuple[str, str], list[Told]] = {}
-    for told in incident.failures:
-        alike.setdefault((told.rule, told.message), []).append(told)
     # A digest names only a few, and says itself how many there are.
-    named = list(alike.values())[: None if is_digest(incident) else SHOWN]
+    named = alike(incident.failures)[: None if is_digest(incident) else SHOWN]
     shown = [Text(f"{'':10}{_words(each)}") for each in named]
     rest = len(incident.failures) - sum(map(len, named))
     more = [Text(f"{'':10}and {rest} more", style="dim")] if rest else []
@@ -65,10 +63,12 @@ def _advice(finding: Finding) -> Iterator[Text]:
     for words in incident.words[:1]:
         if words.look:
             yield Text(f"{'':10}{clean(words.look)}", style="dim")
-    for command in incident.commands[-1:]:
+    # What is blamed is to be looked at itself; of others the last tells most, as a log does.
+    blamed = any(told.cause == incident.root for told in incident.failures)
+    for command in incident.commands[:1] if blamed else incident.commands[-1:]:
         yield Text(f"{'':10}{clean(command)}", style="cyan")
 
 
-def _words(alike: Sequence[Told]) -> str:
-    first, more = alike[0], len(alike) - 1
+def _words(told: Sequence[Told]) -> str:
+    first, more = told[0], len(told) - 1
     return f"{clean(str(first.object))}{f' and {more} more' if more else ''}: {clean(first.message)}"

@@ -222,7 +222,7 @@ class Explainer:
             backend=choice.backend.name,
             language=self.language,
             cost=cost,
-            links=tuple({each.docs for each in view.failures if each.docs}),
+            links=tuple({each.docs for each in view.words if each.docs}),
         )
 
 
