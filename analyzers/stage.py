@@ -12,6 +12,7 @@ from analyzers.seen import lines
 from kubewhy.contracts import Analyzer
 from kubewhy.kube.core import Namespace
 from kubewhy.kube.meta import Object
+from kubewhy.kube.naming import names
 from kubewhy.records import Evidence, Failure, Related, Report, decode_object, encode
 
 log = logging.getLogger(__name__)
@@ -64,8 +65,7 @@ class AnalyzerStage:
             broken=tuple(broken),
             failures=tuple(failures),
             gone=record.gone,
-            **(_told_by(judged, related) if judged and failures else {}),
-            seen=_seen(judged, related, record) if judged and failures else (),
+            **(_told_by(judged, related, record, failures) if judged and failures else {}),
             # Most pods come and go with their workloads, which tell the same.
             changes=record.changes if failures or (record.root is None and record.ref.kind != "Pod") else (),
         )
@@ -86,24 +86,23 @@ def _nearer(record: Evidence) -> Evidence:
     return msgspec.json.decode(told, type=Evidence)
 
 
-def _told_by(subject: Object, related: Related) -> dict[str, Any]:
-    """What silences and routes go by. A namespace that is not known has no labels."""
+def _told_by(subject: Object, related: Related, record: Evidence, failures: list[Failure]) -> dict[str, Any]:
+    """What silences and routes go by, what shows the failures, and what is named there.
+
+    A namespace that is not known has no labels.
+    """
     namespace = related.first(Namespace) or Namespace()
+    seen = lines(subject, related, record.events)
+    told = "\n".join([*seen, *(failure.message for failure in failures)])
+    named = dict.fromkeys(names(msgspec.json.decode(record.object)))
     return {
         "labels": subject.metadata.labels,
         "namespace_labels": namespace.metadata.labels,
         "ignore": _ignored(subject),
         "namespace_ignore": _ignored(namespace),
+        "seen": seen,
+        "names": tuple(name for name in named if name.text in told),
     }
-
-
-def _seen(subject: Object, related: Related, record: Evidence) -> tuple[str, ...]:
-    try:
-        return lines(subject, related, record.events)
-    # What a status says is a help, and no reason to lose what the rules found.
-    except Exception as error:  # noqa: BLE001
-        log.warning("evidence unreadable", extra={"object": str(record.ref), "error": type(error).__name__})
-        return ()
 
 
 def _ignored(subject: Object) -> str:

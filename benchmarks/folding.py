@@ -12,6 +12,7 @@ from benchmarks.cluster import Bench
 from benchmarks.programs import python, run
 from benchmarks.table import Row, at_least, at_most
 from explainer.incidents import Incidents
+from kubewhy.kube.naming import Name
 from kubewhy.records import Change, Failure, Ref, Report, Severity, Sort, Tick, Version, encode
 
 OPEN, FEW = 10_000, 100
@@ -116,6 +117,7 @@ def _of(name: str, seq: int, failures: tuple[Failure, ...]) -> Report:
         failures=failures,
         labels=labels,
         seen=_seen(name) if failures else (),
+        names=(Name("container", "web"), Name("node", "node-7"), Name("image", f"shop/{name}:42")) if failures else (),
         changes=(_changed(name),) if failures else (),
         namespace_labels={"kubernetes.io/metadata.name": _NAMESPACE, "team": "a"} if failures else {},
     )

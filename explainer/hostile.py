@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable
 
 from explainer import readonly
-from explainer.hosts import private
+from explainer.masking.hosts import private
 
 _ANSWER = 4000  # characters of one part of an answer
 _PASSES = 9

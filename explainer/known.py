@@ -9,6 +9,7 @@ import msgspec
 
 from explainer.correlation import interned
 from explainer.timed import Key, Timed, shared
+from kubewhy.kube.naming import Name
 from kubewhy.records import Failure, Record, Report, key_hash
 
 _BETWEEN = ("ReplicaSet", "Job")
@@ -26,13 +27,14 @@ class Row(Record, frozen=True, kw_only=True):
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True):
-    """What is seen of an object: kept packed, for there may be many."""
+    """What is seen of an object, and what is named there: kept packed, for there may be many."""
 
     seen: tuple[str, ...] = ()
+    names: tuple[Name, ...] = ()
 
     def packed(self) -> bytes:
         """Empty where there is nothing."""
-        return zlib.compress(msgspec.msgpack.encode(self), 1) if self.seen else b""
+        return zlib.compress(msgspec.msgpack.encode(self), 1) if self.seen or self.names else b""
 
     @staticmethod
     def of(packed: bytes) -> "Shown":
@@ -115,6 +117,7 @@ class Keeping:
             ignore=told.ignore,
             namespace_ignore=told.namespace_ignore,
             seen=(),
+            names=(),
             changes=(),
         )
 

@@ -4,14 +4,16 @@ What is wanted follows from what is kept: an incident whose digest is not the on
 costs a call, and never an explanation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
 from explainer.cluster import Cluster, Incident
 from explainer.correlation import Group
 from explainer.telling import finding, view
+from kubewhy.kube.naming import Name
 from kubewhy.records import Answer, Finding, IncidentView
 
 # What follows from one fault comes within this time: it is asked about together.
@@ -19,10 +21,19 @@ SETTLED = timedelta(seconds=5)
 
 
 class Wanted(NamedTuple):
-    """One incident to ask about."""
+    """One incident to ask about. `look` says how it is now, for those that are really asked about."""
+
+    cluster: str
+    incident: str
+    asked: str
+    look: Callable[[], "Subject"]
+
+
+class Subject(NamedTuple):
+    """What there is to ask about an incident, and what is named in it."""
 
     incident: IncidentView
-    asked: str
+    names: tuple[Name, ...]
 
 
 def digest(group: Group) -> str:
@@ -34,32 +45,39 @@ def digest(group: Group) -> str:
 
 def want(cluster: Cluster, incident: Incident) -> None:
     """Notes whether there is something new to ask about."""
-    if cluster.unexplained is None or incident.head.silenced or incident.head.silence:
+    head = incident.head
+    if cluster.unexplained is None or head.silenced or head.silence:
         return
-    if digest(incident.group) == incident.head.answered:
-        cluster.unexplained.pop(incident.head.id, None)
+    asked = digest(incident.group)
+    if asked == head.answered:
+        cluster.unexplained.pop(head.id, None)
     else:
-        cluster.unexplained[incident.head.id] = None
+        cluster.unexplained[head.id] = asked
 
 
 def wanted(cluster: Cluster, now: datetime) -> Iterator[Wanted]:
     """All there is to ask about now, the worst first, then the oldest."""
-    found = [cluster.open[key] for key in cluster.unexplained or ()]
-    found = [each for each in found if now - each.head.opened_at >= SETTLED]
-    for incident in sorted(found, key=lambda each: (-each.group.severity.rank, each.head.number)):
-        yield Wanted(view(cluster, incident.head, incident.group.members), digest(incident.group))
+    found = [(cluster.open[key], asked) for key, asked in (cluster.unexplained or {}).items()]
+    found = [each for each in found if now - each[0].head.opened_at >= SETTLED]
+    for incident, asked in sorted(found, key=lambda each: (-each[0].group.severity.rank, each[0].head.number)):
+        yield Wanted(cluster.name, incident.head.id, asked, partial(_subject, cluster, incident))
+
+
+def _subject(cluster: Cluster, incident: Incident) -> Subject:
+    told = view(cluster, incident.head, incident.group.members)
+    shown = (cluster.failing.shown(each.object).names for each in told.failures)
+    return Subject(told, tuple(dict.fromkeys(name for names in shown for name in names)))
 
 
 def answered(cluster: Cluster, answer: Answer, now: datetime) -> Iterator[Finding]:
     """Unless the incident has ended or become another: then the answer is of no use."""
     incident = cluster.open.get(answer.incident)
-    if incident is None or cluster.unexplained is None or digest(incident.group) != answer.asked:
+    waiting = cluster.unexplained or {}
+    if incident is None or waiting.get(answer.incident) != answer.asked:
         return
     head = incident.head
-    if head.answered == answer.asked:
-        return
     head.answered = answer.asked
-    cluster.unexplained.pop(head.id, None)
+    del waiting[head.id]
     cluster.changed.add(head.id)
     if answer.explanation:
         head.explanation = answer.explanation

@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from kubewhy.kube.core import Event
 from kubewhy.kube.meta import Object
+from kubewhy.kube.naming import Name
 
 Obj = TypeVar("Obj", bound=Object)
 
@@ -169,6 +170,7 @@ class Report(Record, tag="report", frozen=True, kw_only=True):
     ignore: str = ""
     namespace_ignore: str = ""
     seen: tuple[str, ...] = ()  # what shows its failures, in lines
+    names: tuple[Name, ...] = ()  # of what it is made of, which its failures may tell of
     changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first; of pods only where they fail
 
 

@@ -15,7 +15,9 @@ from explainer.wanting import SETTLED
 from kubewhy.contracts import Completion
 from kubewhy.errors import RetryLater
 from kubewhy.records import Finding, Tick
-from kubewhy.runtime.explaining import FAILURES, HALF_OPEN, Budget, Calls, Choice, Explainer, Price
+from kubewhy.runtime.calls import Calls
+from kubewhy.runtime.choosing import FAILURES, HALF_OPEN, Budget, Choice, Price
+from kubewhy.runtime.explaining import Explainer
 from tests.models.far import INPUT_TOKENS, OUTPUT_TOKENS, Asked, Far, Reply, Trouble, half, serving, silent, whole
 from tests.models.openai import OpenAI
 from tests.test_incidents import START, Clock, broken
@@ -96,9 +98,9 @@ async def test_what_is_private_does_not_leave(clock: Told) -> None:
 
 async def test_nothing_is_asked_before_what_follows_has_come(clock: Told) -> None:
     clock.say("Pod shop/b", broken("oom"))
-    assert [each.incident.root.name for each in clock.stage.wanted(clock.now)] == ["a"]
+    assert [each.look().incident.root.name for each in clock.stage.wanted(clock.now)] == ["a"]
     clock.wait(5)
-    assert [each.incident.root.name for each in clock.stage.wanted(clock.now)] == ["a", "b"]
+    assert [each.look().incident.root.name for each in clock.stage.wanted(clock.now)] == ["a", "b"]
 
 
 async def test_a_hundred_replicas_cost_one_call() -> None:
@@ -222,13 +224,13 @@ async def test_a_backend_that_fails_is_left_alone_and_tried_again_within_a_minut
         for _ in range(FAILURES):
             far.then(far.vendor.refusal(Trouble.OVERLOADED))
             with pytest.raises(RetryLater):
-                await calls._explainer.explain(next(clock.stage.wanted(clock.now)).incident)
+                await calls._explainer.explain(next(clock.stage.wanted(clock.now)).look())
         with pytest.raises(RetryLater):
-            await calls._explainer.explain(next(clock.stage.wanted(clock.now)).incident)
+            await calls._explainer.explain(next(clock.stage.wanted(clock.now)).look())
         assert len(far.asked) == FAILURES
         assert timedelta(0) < HALF_OPEN <= timedelta(seconds=60)
         clock.wait(HALF_OPEN.total_seconds())
-        assert await calls._explainer.explain(next(clock.stage.wanted(clock.now)).incident)
+        assert await calls._explainer.explain(next(clock.stage.wanted(clock.now)).look())
         assert choice.shut_until is None
 
 
@@ -237,7 +239,7 @@ async def test_the_next_backend_answers_where_one_fails(clock: Told) -> None:
         both = [*calls._explainer.choices, *others._explainer.choices]
         explainer = Explainer(both, lambda: clock.now, b"k" * 32)
         first.then(first.vendor.refusal(Trouble.WRONG_KEY))
-        told = await explainer.explain(next(clock.stage.wanted(clock.now)).incident)
+        told = await explainer.explain(next(clock.stage.wanted(clock.now)).look())
         assert told
         assert (len(first.asked), len(second.asked)) == (1, 1)
 

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from explainer.masking import REDACTED, Masker, Name
-from explainer.placeholders import SHORTEST, SORTS, TAG
-from explainer.tokens import TOKENS
+from explainer.masking.placeholders import SHORTEST, SORTS, TAG
+from explainer.masking.tokens import TOKENS
 
 PLACEHOLDER = re.compile(rf"(?:{'|'.join(sorted(SORTS, key=len, reverse=True))})_[{TAG}]{{{SHORTEST},}}")
 NAMES = (

@@ -36,7 +36,7 @@ from kubewhy.spelling import hint
 from sinks.stdout import StdoutSink, render
 
 if TYPE_CHECKING:
-    from kubewhy.runtime.explaining import Calls
+    from kubewhy.runtime.calls import Calls
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -219,7 +219,7 @@ def _calls(settings: ExplainSettings) -> "Calls | None":
     if not settings.backends:
         return None
     # What asks models is large: nobody without one waits for it.
-    from kubewhy.runtime.explaining import Calls
+    from kubewhy.runtime.calls import Calls
     from kubewhy.runtime.models import explainer
 
     return Calls(explainer(settings, lambda: datetime.now(UTC), os.environ), settings.at_once)

@@ -35,7 +35,7 @@ from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
 
 if TYPE_CHECKING:
-    from kubewhy.runtime.explaining import Calls  # it needs what is large, and nobody without a model does
+    from kubewhy.runtime.calls import Calls  # it needs what is large, and nobody without a model does
 
 Record = Evidence | Inventory | Heartbeat | SilenceChange | Answer | Tick
 TICK = timedelta(seconds=1)

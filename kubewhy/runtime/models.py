@@ -10,7 +10,8 @@ from explainer.backends import make
 from explainer.backends.settings import BackendSettings
 from explainer.cache import Answers
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.explaining import Budget, Choice, Explainer, Price
+from kubewhy.runtime.choosing import Budget, Choice, Price
+from kubewhy.runtime.explaining import Explainer
 from kubewhy.settings import ExplainSettings
 
 
@@ -19,13 +20,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/tmp"), ".cache")) / "kubewhy"
 
 
-def explainer(
-    settings: ExplainSettings,
-    clock: Callable[[], datetime],
-    environ: Mapping[str, str],
-    *,
-    mask: bool = True,
-) -> Explainer:
+def explainer(settings: ExplainSettings, clock: Callable[[], datetime], environ: Mapping[str, str]) -> Explainer:
     """Raises ConfigError where a key or a library is missing."""
     folder = cache_folder(environ)
     return Explainer(
@@ -33,7 +28,6 @@ def explainer(
         clock=clock,
         key=masking_key(folder / "masking.key"),
         language=settings.language,
-        mask=mask,
         cache=Answers(folder / "answers.sqlite", clock) if settings.cache else None,
         budget=Budget(settings.daily_tokens, settings.daily_dollars),
     )

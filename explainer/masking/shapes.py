@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from explainer import hosts, mentions
-from explainer.commonplace import UNSAID, WORDS
-from explainer.hosts import Part
-from explainer.scanning import Scanner, Sorter
-from explainer.tokens import EQUALS, FLAG, KEY, TOKENS, WEBHOOKS
+from explainer.masking import hosts, messages
+from explainer.masking.commonplace import UNSAID, WORDS
+from explainer.masking.hosts import Part
+from explainer.masking.scanning import Scanner, Sorter
+from explainer.masking.tokens import EQUALS, FLAG, KEY, TOKENS, WEBHOOKS
 
 # What is masked for good: whoever reads an answer sees that something was there, and no more.
 SECRET = "CREDENTIAL"
@@ -247,15 +247,15 @@ _NAMED_SHAPES = (
     hidden(rf"{_EDGE}(?:i|vol|subnet|vpc|sg|eni|ami|snap|rtb|igw|nat|lt|tgw)-[0-9a-f]{{8,17}}", "ID"),
     hidden(r"\barn:aws[a-z-]*:[a-z0-9-]*:[a-z0-9-]*:[0-9]*:[A-Za-z0-9_/.:*-]*[A-Za-z0-9_/*]", "ARN"),
     hidden(r"[^\s/\"':<>]*[^\s/\"':<>.,;)\]]", "USER", r"(?:/home|/Users|\\Users)[/\\]", _word),
-    *(hidden(pattern, sort, head, mentions.unspoken, doubt=2) for pattern, sort, head in mentions.MENTIONS),
-    *(hidden(pattern, sort, head, mentions.unusual, doubt=2) for pattern, sort, head in mentions.UNQUOTED),
-    hidden(mentions.USER, "USER", mentions.USER_HEAD, lambda name: not name.startswith("system:"), doubt=2),
-    Shape(mentions.PAIR, mentions.pair, doubt=2),
-    Shape(mentions.ASSIGNED, mentions.assigned),
-    Shape(mentions.IMAGE, mentions.image, doubt=2),
-    Shape(mentions.IMAGE_OF_ALL, mentions.image_parts),
-    Shape(mentions.LOG_NAME, mentions.log_name),
-    Shape(mentions.ACCOUNT, mentions.account),
+    *(hidden(pattern, sort, head, messages.unspoken, doubt=2) for pattern, sort, head in messages.MENTIONS),
+    *(hidden(pattern, sort, head, messages.unusual, doubt=2) for pattern, sort, head in messages.UNQUOTED),
+    hidden(messages.USER, "USER", messages.USER_HEAD, lambda name: not name.startswith("system:"), doubt=2),
+    Shape(messages.PAIR, messages.pair, doubt=2),
+    Shape(messages.ASSIGNED, messages.assigned),
+    Shape(messages.IMAGE, messages.image, doubt=2),
+    Shape(messages.IMAGE_OF_ALL, messages.image_parts),
+    Shape(messages.LOG_NAME, messages.log_name),
+    Shape(messages.ACCOUNT, messages.account),
     Shape(rf"{_SCHEME}(?:[^\s/\"'<>]+@|[^\s:/@\"'<>]*:[^\s@\"'<>]+@)?{_LABEL}(?:\.{_LABEL})*", _url_host),
     Shape(rf"{_HOST_WORD}{_LABEL}(?:\.{_LABEL})*", _after_host_word, doubt=2),
     Shape(rf"{_EDGE}{_LABEL}(?:\.{_LABEL})*\.(?:[A-Za-z]{{2,}}|xn--[a-z0-9-]+)", _host, doubt=1),

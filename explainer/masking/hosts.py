@@ -3,7 +3,7 @@
 import ipaddress
 import re
 
-from explainer.commonplace import CODE, DOMAINS, ENDINGS, EVERYWHERE, SHARED, WORDS
+from explainer.masking.commonplace import CODE, DOMAINS, ENDINGS, EVERYWHERE, SHARED, WORDS
 
 Part = tuple[int, int, str]  # from, to, and of which sort
 

@@ -2,11 +2,11 @@
 
 import re
 
-from explainer import hosts
-from explainer.commonplace import EVERYWHERE, SHARED, UNSAID, WORDS
-from explainer.hosts import Part
-from explainer.placeholders import NAME
-from explainer.scanning import Scanner
+from explainer.masking import hosts
+from explainer.masking.commonplace import EVERYWHERE, SHARED, UNSAID, WORDS
+from explainer.masking.hosts import Part
+from explainer.masking.placeholders import NAME
+from explainer.masking.scanning import Scanner
 
 # What each sort is called in messages and on command lines. RE2's patterns.
 KINDS = {

@@ -3,27 +3,20 @@
 import re
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
 
-from explainer.commonplace import WORDS
-from explainer.hosts import Part
-from explainer.mentions import KINDS, NAMESPACE_FLAG, image_parts, named
-from explainer.placeholders import NAME, Placeholders, sort_word
-from explainer.scanning import Scanner
-from explainer.shapes import SECRETS, Shape, Shapes, Span
+from explainer.masking.commonplace import WORDS
+from explainer.masking.hosts import Part
+from explainer.masking.messages import KINDS, NAMESPACE_FLAG, image_parts, named
+from explainer.masking.placeholders import NAME, Placeholders, sort_word
+from explainer.masking.scanning import Scanner
+from explainer.masking.shapes import SECRETS, Shape, Shapes, Span
+from kubewhy.kube.naming import Name
 
 _GENERATED = re.compile(r"(?:-(?:[bcdfghjklmnpqrstvwxz2456789]+|[a-z]*\d[a-z0-9]*))+")  # as controllers name things
 _JOINED_RIGHT = re.compile(rb"(?:-+[A-Za-z0-9]+)+")
 _JOINING = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _LONGEST = 253
 _ANY_KIND = "|".join(KINDS.values())
-
-
-class Name(NamedTuple):
-    """A name that is known, and of which sort of thing: a kind of object, or host, image, registry, label, ..."""
-
-    sort: str
-    text: str
 
 
 class Names:

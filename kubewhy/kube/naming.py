@@ -1,10 +1,15 @@
-"""The names that an incident brings with it: what it is told of, and whatever names something in its evidence. Pure."""
+"""What in Kubernetes' objects names something: themselves, each other, and what they are made of. Pure."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from explainer.naming import Name
-from kubewhy.records import IncidentView, Ref
+
+class Name(NamedTuple):
+    """What something is called, and what it is: `Pod`, `container`, `image`."""
+
+    sort: str
+    text: str
+
 
 # Fields of Kubernetes' objects that name something else, and what.
 _FIELDS = {
@@ -47,31 +52,14 @@ _NO_NAMES = {"ports", "resources", "conditions", "env"}
 _LONGEST = 253
 
 
-def told(view: IncidentView) -> Iterator[Name]:
-    """What an incident names by itself."""
-    yield Name("cluster", view.cluster)
-    yield from of_refs([view.root, *view.members])
-    for failure in view.failures:
-        yield from of_refs([failure.object, *([failure.cause] if failure.cause else [])])
-        yield from (Name("label", value) for value in failure.labels.values())
-
-
-def of_refs(refs: Iterable[Ref]) -> Iterator[Name]:
-    """The objects and their namespaces."""
-    for ref in refs:
-        yield Name(ref.kind, ref.name)
-        if ref.namespace:
-            yield Name("namespace", ref.namespace)
-
-
-def found(value: Any, within: str = "", sort: str = "name") -> Iterator[Name]:
+def names(value: Any, within: str = "", sort: str = "name") -> Iterator[Name]:
     """What names something in JSON of Kubernetes' form: objects, references, evidence."""
     if isinstance(value, list):
         for each in value:
             if isinstance(each, str) and within in _LISTS:
                 yield Name(_LISTS[within], each)
             else:
-                yield from found(each, within, sort)
+                yield from names(each, within, sort)
     elif isinstance(value, dict):
         kind = value.get("kind") if isinstance(value.get("kind"), str) else None
         for key, each in value.items():
@@ -83,7 +71,7 @@ def found(value: Any, within: str = "", sort: str = "name") -> Iterator[Name]:
                 elif within in _VALUES:
                     yield from _name("label", each)
             elif key not in _NO_NAMES:
-                yield from found(each, key, kind if key == "metadata" and kind else "name")
+                yield from names(each, key, kind if key == "metadata" and kind else "name")
 
 
 def _name(sort: str, text: str) -> Iterator[Name]:

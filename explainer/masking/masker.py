@@ -3,12 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from explainer.naming import Name, Names
-from explainer.placeholders import TEXT, Placeholders
-from explainer.scanning import Scanner
-from explainer.shapes import SECRETS, Span, shapes
-
-__all__ = ["REDACTED", "Masker", "Name"]
+from explainer.masking.names import Names
+from explainer.masking.placeholders import TEXT, Placeholders
+from explainer.masking.scanning import Scanner
+from explainer.masking.shapes import SECRETS, Span, shapes
+from kubewhy.kube.naming import Name
 
 REDACTED = "[redacted]"
 

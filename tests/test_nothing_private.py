@@ -11,9 +11,13 @@ from msgspec import Raw
 
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
+from explainer.incidents import Incidents
 from explainer.masking import Masker, Name
-from explainer.mentioned import found, of_refs, told
+from explainer.masking.incident import of_refs, told
+from explainer.prompts import ask
+from explainer.wanting import SETTLED, Subject
 from kubewhy.kube.core import Event
+from kubewhy.kube.naming import names
 from kubewhy.records import Attached, Evidence, Failure, IncidentView, Ref, Report, Severity, Told, encode
 from tests.conformance.cases import NOW, Case, load
 
@@ -115,21 +119,31 @@ def said_by(failure: Failure) -> str:
 def test_nothing_planted_is_left_of_evidence_and_of_what_the_rules_say(case: Case) -> None:
     evidence, report = reported(case)
     whole = encode(evidence).decode()
-    masker = Masker(b"key", [*names_of(report), *found(msgspec.json.decode(encode(evidence)))])
+    masker = Masker(b"key", [*names_of(report), *names(msgspec.json.decode(encode(evidence)))])
     for text in (whole, *map(said_by, report.failures)):
         masked = masker.mask(text)
         assert not leaks(masked)
         assert masker.restore(masked) == text
 
 
+def subjects(report: Report) -> Iterator[Subject]:
+    """The incidents that this comes to, as a model is asked about them."""
+    at_once = (msgspec.structs.replace(each, hold=0.0, since=None, until=None) for each in report.failures)
+    incidents = Incidents(explain=True)
+    list(incidents.feed(msgspec.structs.replace(report, failures=tuple(at_once)), NOW))
+    yield from (each.look() for each in incidents.wanted(NOW + SETTLED))
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.expect], ids=lambda case: case.id)
-def test_of_a_message_nothing_planted_is_left_though_no_evidence_is_at_hand(case: Case) -> None:
-    _, report = reported(case)
-    names = list(names_of(report))
-    masker = Masker(b"key", names)
-    left = {each for failure in report.failures for each in leaks(masker.mask(said_by(failure)))}
-    given = " ".join(name.text for name in names)
-    assert not {each for each in left if each not in RENAMED.values() or each in given}
+def test_nothing_planted_is_left_of_what_a_model_is_asked(case: Case) -> None:
+    found = list(subjects(reported(case)[1]))
+    assert found
+    for subject in found:
+        masker = Masker(b"key", (*told(subject.incident), *subject.names))
+        prompt = ask(subject.incident, masker.mask, "English", lambda: "abcdefgh12").prompt
+        assert not leaks(prompt.user), prompt.user
+        # A token is three bytes at least, in English and in placeholders.
+        assert len((prompt.system + prompt.user).encode()) / 3 <= 2000
 
 
 def test_the_planted_evidence_leads_to_the_same_failures() -> None:
@@ -201,7 +215,7 @@ def test_what_objects_name_is_found_by_its_field() -> None:
         },
         "status": {"podIP": "10.1.2.3", "conditions": [{"type": "Ready"}]},
     }
-    assert set(found(pod)) == {
+    assert set(names(pod)) == {
         Name("Pod", "cart-0"),
         Name("namespace", "blue"),
         Name("label", "payments"),
