@@ -13,7 +13,7 @@ from collectors.store import kinds_read
 from explainer.changing import KEPT
 from kubewhy import __version__
 from kubewhy.records import Change, Failure, Sort
-from kubewhy.runtime.embedded import replay
+from kubewhy.runtime.replaying import replay
 from tests.test_correlation import ref
 from tests.test_embedded import Kept
 from tests.test_history import MISSING, template

@@ -37,8 +37,9 @@ from kubewhy.records import (
     Version,
     encode,
 )
-from kubewhy.runtime.embedded import Pipeline, Record, replay, restore, watch
+from kubewhy.runtime.embedded import Pipeline, Record, restore, watch
 from kubewhy.runtime.oneshot import analyze_recording
+from kubewhy.runtime.replaying import replay
 from kubewhy.runtime.routing import STORM, Routed, Router
 from kubewhy.runtime.state import SqliteState
 from kubewhy.settings import Settings
@@ -127,22 +128,22 @@ def clock() -> Callable[[], datetime]:
 
 def test_a_record_passes_every_stage() -> None:
     pipeline = Pipeline(ANALYZERS, no_hold=True)
-    assert told(pipeline.feed(evidence("a", "Failed", 1), START)) == [("opened", "a", 0)]
-    assert pipeline.feed(evidence("a", "Failed", 2), START) == []
-    assert told(pipeline.feed(evidence("a", "Running", 3), after(3))) == [("resolved", "a", 3)]
+    assert told(pipeline.feed([evidence("a", "Failed", 1)], START)) == [("opened", "a", 0)]
+    assert pipeline.feed([evidence("a", "Failed", 2)], START) == []
+    assert told(pipeline.feed([evidence("a", "Running", 3)], after(3))) == [("resolved", "a", 3)]
     nothing = Inventory(
         cluster="c", version=Version(1, 9), kind="Pod", group="", namespaces=(), low=0, high=2**64, hashes=()
     )
-    pipeline.feed(evidence("b", "Failed", 4), START)
-    assert told(pipeline.feed(nothing, after(5))) == [("resolved", "b", 5)]
+    pipeline.feed([evidence("b", "Failed", 4)], START)
+    assert told(pipeline.feed([nothing], after(5))) == [("resolved", "b", 5)]
 
 
 def test_what_lasts_less_than_its_hold_is_not_told() -> None:
     pipeline = Pipeline(ANALYZERS)
-    assert pipeline.feed(evidence("a", "Failed", 1), START) == []
-    assert pipeline.feed(Tick(), after(9)) == []
-    assert pipeline.feed(evidence("a", "Running", 2), after(9)) == []
-    assert pipeline.feed(Tick(), after(60)) == []
+    assert pipeline.feed([evidence("a", "Failed", 1)], START) == []
+    assert pipeline.feed([Tick()], after(9)) == []
+    assert pipeline.feed([evidence("a", "Running", 2)], after(9)) == []
+    assert pipeline.feed([Tick()], after(60)) == []
 
 
 @hurried

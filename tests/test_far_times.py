@@ -43,8 +43,8 @@ def test_a_server_whose_clock_is_off_by_days_is_understood(days: int) -> None:
         findings = []
         for clock in (timedelta(0), off):
             pipeline = Pipeline(enabled(), incidents=Incidents(keep_open=timedelta(minutes=2)))
-            told = pipeline.feed(msgspec.structs.replace(case.evidence, observed_at=NOW), NOW - clock)
-            told += pipeline.feed(Tick(), NOW - clock + timedelta(hours=1))
+            told = pipeline.feed([msgspec.structs.replace(case.evidence, observed_at=NOW)], NOW - clock)
+            told += pipeline.feed([Tick()], NOW - clock + timedelta(hours=1))
             findings.append([(each.transition, each.at + clock, each.incident.title) for each in told])
         assert findings[0] == findings[1], case.id
 

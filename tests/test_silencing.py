@@ -312,7 +312,7 @@ class Running:
 
     def feed(self, *records: Evidence | SilenceChange | Tick) -> list[str]:
         """What each sink is told."""
-        findings = [finding for record in records for finding in self.pipeline.feed(record, NOW)]
+        findings = self.pipeline.feed(records, NOW)
         told = [f"{name}: {each.transition}" for each in findings for name in self.router.sinks(each)]
         self.state.write(self.pipeline.rows() | self.router.rows())
         return told

@@ -105,7 +105,7 @@ class Run:
         """What is told because of them."""
         found = []
         for record in records:
-            found += self._pipeline.feed(record, self.now)
+            found += self._pipeline.feed([record], self.now)
             self._state.write(self._pipeline.rows())
         self.findings += found
         return [brief(each) for each in found]

@@ -27,7 +27,8 @@ from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_opti
 from kubewhy.cli.told import renderer
 from kubewhy.contracts import Analyzer, Sink
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.embedded import replay, watch
+from kubewhy.runtime.embedded import watch
+from kubewhy.runtime.replaying import replay
 from kubewhy.runtime.routing import Routed, Router
 from kubewhy.runtime.silencing import of_settings
 from kubewhy.runtime.state import SqliteState
