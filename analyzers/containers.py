@@ -8,7 +8,8 @@ from analyzers.messages import short
 from kubewhy.contracts import Rule, minutes, seconds
 from kubewhy.kube.core import Container, ContainerStatus, Event, Pod, Terminated
 from kubewhy.kube.meta import condition
-from kubewhy.records import Failure, Ref, Related, Severity
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.related import Related
 
 DEBUG = "https://kubernetes.io/docs/tasks/debug/debug-application/"
 CONCEPTS = "https://kubernetes.io/docs/concepts/"

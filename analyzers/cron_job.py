@@ -13,7 +13,8 @@ from analyzers.job import why
 from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.batch import CronJob, JobRun, failed_condition, is_complete
-from kubewhy.records import Failure, Related, Severity
+from kubewhy.records import Failure, Severity
+from kubewhy.related import Related
 
 _DOCS = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/"
 

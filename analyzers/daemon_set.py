@@ -10,7 +10,8 @@ from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.apps import DaemonSet
 from kubewhy.kube.core import PodState
-from kubewhy.records import Failure, Related, Severity
+from kubewhy.records import Failure, Severity
+from kubewhy.related import Related
 
 SHORT = Rule(
     "daemonset-ready-short",

@@ -13,7 +13,8 @@ from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.apps import Deployment, DeploymentSpec
 from kubewhy.kube.core import PodState
 from kubewhy.kube.meta import Condition, condition
-from kubewhy.records import Failure, Ref, Related, Severity
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.related import Related
 
 _DOCS = "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/"
 

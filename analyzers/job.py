@@ -9,7 +9,8 @@ from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.batch import CronJobName, Job, failed_condition, is_complete
 from kubewhy.kube.core import PodState
 from kubewhy.kube.meta import Condition
-from kubewhy.records import Failure, Related, Severity
+from kubewhy.records import Failure, Severity
+from kubewhy.related import Related
 
 FAILED = Rule(
     "job-failed",

@@ -8,7 +8,8 @@ from analyzers.deletion import stuck, stuck_rule
 from kubewhy.contracts import Analyzer, Need, Rule, minutes
 from kubewhy.kube.core import Node
 from kubewhy.kube.meta import Condition, condition
-from kubewhy.records import Failure, Related, Severity
+from kubewhy.records import Failure, Severity
+from kubewhy.related import Related
 
 NOT_READY = Rule(
     "node-not-ready",

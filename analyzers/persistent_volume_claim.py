@@ -10,7 +10,8 @@ from kubewhy.contracts import Analyzer, Need, Rule, minutes, seconds
 from kubewhy.kube.core import Event, PersistentVolume, PersistentVolumeClaim, PodClaims
 from kubewhy.kube.meta import LabelSelector, condition
 from kubewhy.kube.storage import StorageClass
-from kubewhy.records import Failure, Ref, Related, Severity
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.related import Related
 
 DOCS = "https://kubernetes.io/docs/concepts/storage"
 

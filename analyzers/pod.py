@@ -23,7 +23,8 @@ from analyzers.surroundings import (
 from kubewhy.contracts import Analyzer, Need, Rule, minutes
 from kubewhy.kube.core import Pod
 from kubewhy.kube.meta import Condition, condition
-from kubewhy.records import Failure, Ref, Related, Severity
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.related import Related
 
 LIFECYCLE = CONCEPTS + "workloads/pods/pod-lifecycle/"
 

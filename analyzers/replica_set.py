@@ -7,7 +7,8 @@ from analyzers.refusals import parse
 from kubewhy.contracts import Analyzer, Need, Rule, seconds
 from kubewhy.kube.apps import DeploymentName, ReplicaSet
 from kubewhy.kube.meta import condition
-from kubewhy.records import Failure, Related, Severity
+from kubewhy.records import Failure, Severity
+from kubewhy.related import Related
 
 REFUSED = Rule(
     "replicaset-creation-refused",

@@ -12,7 +12,7 @@ from kubewhy.kube.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from kubewhy.kube.batch import CronJob, Job, failed_condition, is_complete
 from kubewhy.kube.core import Event, Node, PersistentVolumeClaim, Pod
 from kubewhy.kube.meta import Condition, Object, condition
-from kubewhy.records import Related
+from kubewhy.related import Related
 
 _EVENTS = 5
 _LINES, _LINE = 6, 200  # of evidence, and characters of each

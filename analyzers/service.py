@@ -14,7 +14,8 @@ from kubewhy.kube.batch import CronJobLabels, JobLabels
 from kubewhy.kube.core import Backend, Service
 from kubewhy.kube.discovery import EndpointSlice
 from kubewhy.kube.meta import LabelSelector, Object
-from kubewhy.records import Failure, Ref, Related, Severity
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.related import Related
 
 DOCS = "https://kubernetes.io/docs"
 

@@ -13,7 +13,8 @@ from kubewhy.contracts import Analyzer
 from kubewhy.kube.core import Namespace
 from kubewhy.kube.meta import Object
 from kubewhy.kube.naming import names
-from kubewhy.records import Evidence, Failure, Related, Report, decode_object, encode
+from kubewhy.records import Evidence, Failure, Report, encode
+from kubewhy.related import Related, decode_object
 
 log = logging.getLogger(__name__)
 

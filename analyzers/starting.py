@@ -10,7 +10,8 @@ from analyzers.messages import missing_account, missing_config, short
 from kubewhy.contracts import Rule, minutes, seconds
 from kubewhy.kube.core import WAITS_ITS_TURN, ContainerStatus, Event, Pod
 from kubewhy.kube.meta import condition
-from kubewhy.records import Failure, Ref, Related, Severity
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.related import Related
 
 VOLUME_MOUNT = Rule(
     "pod-volume-mount",

@@ -12,7 +12,8 @@ from kubewhy.kube.apps import ClaimTemplate, StatefulSet
 from kubewhy.kube.core import PersistentVolumeClaim, PodState, Service
 from kubewhy.kube.meta import condition
 from kubewhy.kube.storage import StorageClass
-from kubewhy.records import Failure, Ref, Related, Severity
+from kubewhy.records import Failure, Ref, Severity
+from kubewhy.related import Related
 
 _DOCS = "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/"
 

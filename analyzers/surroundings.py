@@ -5,7 +5,7 @@ from typing import ClassVar
 from kubewhy.kube.apps import DaemonSet, ReplicaSet, StatefulSet
 from kubewhy.kube.core import Node, NodeSpec, PersistentVolumeClaim, Pod
 from kubewhy.kube.meta import Condition, Object, Part, Resource, condition
-from kubewhy.records import Related
+from kubewhy.related import Related
 
 
 class NodeReadiness(Part, frozen=True):

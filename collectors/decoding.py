@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from kubewhy.kube.meta import Object, Resource
-from kubewhy.records import decode_object
+from kubewhy.related import decode_object
 
 Item = TypeVar("Item")
 Obj = TypeVar("Obj", bound=Object)

@@ -25,7 +25,8 @@ from kubewhy import __version__
 from kubewhy.errors import ConfigError
 from kubewhy.kube import KINDS
 from kubewhy.kube.meta import Object, Resource
-from kubewhy.records import ABSENT, decode_object
+from kubewhy.records import ABSENT
+from kubewhy.related import decode_object
 
 log = logging.getLogger(__name__)
 

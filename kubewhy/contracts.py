@@ -8,7 +8,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from kubewhy.kube.core import Event
 from kubewhy.kube.meta import LabelSelector, Object
-from kubewhy.records import Evidence, Failure, Finding, Heartbeat, Inventory, Ref, Related, Severity
+from kubewhy.records import Evidence, Failure, Finding, Heartbeat, Inventory, Ref, Severity
+from kubewhy.related import Related
 
 Obj = TypeVar("Obj", bound=Object)
 View = TypeVar("View", bound=Object)

@@ -19,7 +19,8 @@ from kubewhy.cli.text import Scope
 from kubewhy.contracts import Analyzer
 from kubewhy.kube import GROUPS, KINDS
 from kubewhy.kube.core import Pod
-from kubewhy.records import Failure, Ref, Related, decode_object
+from kubewhy.records import Failure, Ref
+from kubewhy.related import Related, decode_object
 from kubewhy.runtime.oneshot import Look, judge
 from tests.golden import golden
 from tests.test_text import ATTACKS

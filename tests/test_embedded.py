@@ -30,13 +30,13 @@ from kubewhy.records import (
     Heartbeat,
     Inventory,
     Ref,
-    Related,
     Severity,
     Silence,
     Tick,
     Version,
     encode,
 )
+from kubewhy.related import Related
 from kubewhy.runtime.embedded import Pipeline, Record, restore, watch
 from kubewhy.runtime.oneshot import analyze_recording
 from kubewhy.runtime.replaying import replay
@@ -207,6 +207,22 @@ async def test_it_ends_though_everything_is_stated_again_now_and_then() -> None:
     begun = asyncio.get_running_loop().time()
     await watch(Scripted(*again), ANALYZERS, Kept(), clock(), until_idle=15)
     assert 15 <= asyncio.get_running_loop().time() - begun < 20
+
+
+@hurried
+async def test_what_is_told_late_to_spare_people_is_no_news() -> None:
+    sink, owner = Kept(), Ref("ReplicaSet", "web", "shop", "apps")
+    script: list[Record | float] = [beat()]
+    for number in range(6):
+        failed = evidence(f"web-{number}", "Failed", number + 1)
+        script += (msgspec.structs.replace(failed, root=owner), 6.0)
+    begun = asyncio.get_running_loop().time()
+    await watch(Scripted(*script), ANALYZERS, sink, clock(), until_idle=25, no_hold=True)
+    # Some of it is told long after the last pod has failed.
+    assert [each.transition for each in sink.findings] == ["opened"] + ["updated"] * (len(sink.findings) - 1)
+    assert (sink.findings[-1].at - after(30)).total_seconds() > 5
+    assert asyncio.get_running_loop().time() - begun < 60
+    assert sink.findings[-1].incident.member_count == 6
 
 
 @hurried

@@ -13,7 +13,8 @@ from collectors.store import Store, kinds_read
 from kubewhy.contracts import Analyzer, Rule
 from kubewhy.kube.core import Namespace, Node, Pod
 from kubewhy.kube.meta import Object
-from kubewhy.records import Evidence, Failure, Related, Report, Severity, Version
+from kubewhy.records import Evidence, Failure, Report, Severity, Version
+from kubewhy.related import Related
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FAILED = Rule("pod-failed", Severity.WARNING, "It failed")

@@ -13,7 +13,8 @@ from collectors.live import HEARTBEAT_SECONDS, INVENTORY_SECONDS, LiveCollector
 from collectors.sending import RESTATE_SECONDS
 from kubewhy.contracts import Analyzer, Need
 from kubewhy.kube.core import Event, Node, Pod, Service
-from kubewhy.records import Evidence, Heartbeat, Inventory, Related, Version, decode_object, key_hash
+from kubewhy.records import Evidence, Heartbeat, Inventory, Version, key_hash
+from kubewhy.related import Related, decode_object
 from tests.api_server import CLUSTER, ApiServer, api_server
 from tests.hurry import hurried
 from tests.test_store import nothing

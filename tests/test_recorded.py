@@ -16,7 +16,7 @@ from kubewhy import __version__
 from kubewhy.errors import ConfigError
 from kubewhy.kube.core import Node, Pod
 from kubewhy.kube.meta import Object, Resource
-from kubewhy.records import decode_object
+from kubewhy.related import decode_object
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HEADER = Header(schema=SCHEMA, kubewhy=__version__, cluster="uid-1", name="shop", server="v1.35.4")

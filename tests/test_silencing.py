@@ -18,19 +18,8 @@ from kubewhy.cli.main import cli, main
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
 from kubewhy.kube.core import Pod
-from kubewhy.records import (
-    Attached,
-    Evidence,
-    Failure,
-    Ref,
-    Related,
-    Severity,
-    Silence,
-    SilenceChange,
-    Tick,
-    Version,
-    encode,
-)
+from kubewhy.records import Attached, Evidence, Failure, Ref, Severity, Silence, SilenceChange, Tick, Version, encode
+from kubewhy.related import Related
 from kubewhy.runtime.embedded import INCIDENTS, Pipeline, restore
 from kubewhy.runtime.routing import ROUTED, Router
 from kubewhy.runtime.silencing import (

@@ -12,7 +12,8 @@ from kubewhy.contracts import Analyzer, Need
 from kubewhy.kube.apps import Deployment, ReplicaSet
 from kubewhy.kube.core import Event, Node, Pod, Service
 from kubewhy.kube.meta import LabelSelector, Object
-from kubewhy.records import Evidence, Failure, Ref, Related, Version
+from kubewhy.records import Evidence, Failure, Ref, Version
+from kubewhy.related import Related
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POD = Key("Pod", "shop", "web-1")

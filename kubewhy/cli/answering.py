@@ -16,7 +16,8 @@ from kubewhy.cli.seen import Change, changes, find
 from kubewhy.cli.text import SHOWN, Scope, commands
 from kubewhy.contracts import Analyzer
 from kubewhy.kube import GROUPS
-from kubewhy.records import Failure, Ref, Related, Report, Version
+from kubewhy.records import Failure, Ref, Report, Version
+from kubewhy.related import Related
 from kubewhy.runtime.oneshot import Analysis, Look
 
 OWNS = "owns"

@@ -175,9 +175,14 @@ async def watch(
                 await teller.tick(now)
                 if calls:
                     calls.start(incidents.wanted(now))
-            if idle.is_over(record, busy=bool(findings) or (calls is not None and calls.running)):
+            if idle.is_over(record, busy=any(map(_begins_or_ends, findings)) or (calls is not None and calls.running)):
                 break
     await teller.end(clock())
+
+
+def _begins_or_ends(finding: Finding) -> bool:
+    """What is told of changes comes late, to spare people, and is no news by itself."""
+    return finding.transition in ("opened", "resolved")
 
 
 class _Idle:

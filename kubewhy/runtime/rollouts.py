@@ -10,7 +10,8 @@ from kubewhy.kube.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from kubewhy.kube.batch import Job, failed_condition, is_complete
 from kubewhy.kube.core import PodState
 from kubewhy.kube.meta import Object, condition
-from kubewhy.records import Evidence, Related, decode_object
+from kubewhy.records import Evidence
+from kubewhy.related import Related, decode_object
 
 # A container without a readiness probe is ready as soon as it runs; one that fails at its start fails within this time.
 STEADY = timedelta(seconds=10)

@@ -28,7 +28,8 @@ from msgspec import Raw
 import analyzers
 from kubewhy.contracts import Analyzer, Link
 from kubewhy.kube.core import Event
-from kubewhy.records import Attached, Evidence, Failure, Ref, Version, decode_object
+from kubewhy.records import Attached, Evidence, Failure, Ref, Version
+from kubewhy.related import decode_object
 
 FOLDER = Path(analyzers.__file__).parent
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
