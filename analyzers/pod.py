@@ -1,15 +1,16 @@
 """Pods that find no node, cannot start, keep dying, never get ready, or do not go, and why."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
-from analyzers import containers, starting
+from analyzers import containers, scheduling, starting
 from analyzers.container_states import container_failures, ended_failure
-from analyzers.containers import CONCEPTS, DEBUG, of_job, views
+from analyzers.containers import CONCEPTS, of_job, views
 from analyzers.crashes import ENDED_FADES, JUDGED
-from analyzers.messages import evicted_for, scheduling_reason, short
+from analyzers.messages import evicted_for, short
+from analyzers.scheduling import PATIENCE, unplaced_failure
 from analyzers.starting import start_failure
 from analyzers.surroundings import (
     ClaimState,
@@ -28,35 +29,6 @@ from kubewhy.related import Related
 
 LIFECYCLE = CONCEPTS + "workloads/pods/pod-lifecycle/"
 
-UNSCHEDULABLE = Rule(
-    "pod-unschedulable",
-    Severity.WARNING,
-    "No node can take the pod",
-    why="The pod does not run, so its workload is short of it until some node takes it.",
-    look="Compare what it asks for (requests, selectors, tolerations, claims) with what the nodes have to give.",
-    hold=minutes(2),
-    docs=DEBUG + "debug-pods/#my-pod-stays-pending",
-)
-UNSEEN = Rule(
-    "pod-not-scheduled",
-    Severity.WARNING,
-    "No scheduler has looked at the pod",
-    why="The pod does not start as long as its scheduler takes no notice of it.",
-    look="Check spec.schedulerName for a slip, and that the scheduler of that name runs and has a leader.",
-    hold=minutes(5),
-    normal_at_first=True,
-    docs="https://kubernetes.io/docs/tasks/extend-kubernetes/configure-multiple-schedulers/",
-)
-GATED = Rule(
-    "pod-scheduling-gated",
-    Severity.INFO,
-    "The pod has been held back from scheduling for long",
-    why="It is held back on purpose; if whoever set the gates forgot them, it never starts.",
-    look="Find out who sets these gates, often a queue or quota controller, and whether that still runs.",
-    hold=minutes(60),
-    normal_at_first=True,
-    docs=CONCEPTS + "scheduling-eviction/pod-scheduling-readiness/",
-)
 READINESS_GATE = Rule(
     "pod-readiness-gate",
     Severity.WARNING,
@@ -116,9 +88,6 @@ RESIZE = Rule(
     docs="https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/",
 )
 
-SCALING_UP = ("TriggeredScaleUp", "Nominated")
-# A new node, one that joins, one that is being freed, and the moving away from one take this long.
-PATIENCE = minutes(5)
 # What a node may lack at first.
 JOINING = {starting.SANDBOX.id, starting.VOLUME_MOUNT.id, starting.VOLUME_ATTACH.id, starting.START_STUCK.id}
 # An ended pod stays about for weeks: this long it may explain why its controller is short of a ready pod.
@@ -136,7 +105,7 @@ def find(pod: Pod, related: Related) -> Iterator[Failure]:
     elif lost := _node_lost(pod, related):
         if not (of_its_node(pod) and (lost.reason == "gone" or _node_leaves(pod, related))):
             yield lost
-    elif unplaced := _unplaced(pod, related):
+    elif unplaced := unplaced_failure(pod, related):
         yield unplaced
     else:
         yield from _running(pod, related)
@@ -270,70 +239,6 @@ def _ended_at(pod: Pod) -> datetime | None:
     return (pod.status.start_time or pod.created) if pod.status.reason != "Evicted" else None
 
 
-def _unplaced(pod: Pod, related: Related) -> Failure | None:
-    """Why a pod has no node, where it has none and should."""
-    if pod.spec.node_name or pod.status.phase != "Pending":
-        return None
-    scheduled = condition(pod.status.conditions, "PodScheduled")
-    if pod.spec.scheduling_gates or (scheduled and scheduled.reason == "SchedulingGated"):
-        gates = ", ".join(sorted(gate.name for gate in pod.spec.scheduling_gates)) or "unknown"
-        since = (scheduled.last_transition_time if scheduled else None) or pod.created
-        return GATED.failure(f"held back by its scheduling gates: {gates}", since=since)
-    if scheduled is None:
-        asked = f" {pod.spec.scheduler_name}" if pod.spec.scheduler_name else ""
-        words = f"its scheduler{asked} has not looked at the pod"
-        return UNSEEN.failure(words, since=pod.created)
-    if scheduled.status != "False":
-        return None
-    since = scheduled.last_transition_time
-    if scheduled.reason == "SchedulerError":
-        words = f"the scheduler failed: {short(scheduled.message)}"
-        return UNSCHEDULABLE.failure(words, since=since, reason="scheduler-error")
-    return _unschedulable(pod, related, scheduled)
-
-
-def _unschedulable(pod: Pod, related: Related, scheduled: Condition) -> Failure:
-    # What follows is about preemption, and repeats the numbers.
-    text = short(scheduled.message.partition(" preemption: ")[0]) or "the scheduler did not say why"
-    reason = scheduling_reason(text)
-    cause = _claim(pod, related, reason)
-    if cause and related.absent(ClaimState, cause.name):
-        text, reason = f"volume claim {cause.name} does not exist", "claim-missing"
-    elif cause:
-        text = f"volume claim {cause.name} is not bound: {text}"
-    elif related.newest_event("NotTriggerScaleUp") and not related.newest_event(*SCALING_UP):
-        text += "; the autoscaler adds no node for it"
-    failure = UNSCHEDULABLE.failure(
-        f"no node fits: {text}" if not cause else text,
-        since=scheduled.last_transition_time,
-        reason=reason,
-        cause=cause,
-        hold=_patience(pod, related, scheduled),
-    )
-    # Claims take a moment to be bound; where that fails, the claim itself says so.
-    return msgspec.structs.replace(failure, normal_at_first=reason == "claim-unbound")
-
-
-def _patience(pod: Pod, related: Related, scheduled: Condition) -> timedelta:
-    """Longer where a node is on its way: from the newest word of one."""
-    coming = related.newest_event(*SCALING_UP)
-    since = scheduled.last_transition_time
-    hold = PATIENCE if coming or pod.status.nominated_node_name else UNSCHEDULABLE.hold
-    if coming and coming.at and since:
-        hold = max(UNSCHEDULABLE.hold, coming.at + PATIENCE - since)
-    return max(hold, PATIENCE) if pod.status.nominated_node_name else hold
-
-
-def _claim(pod: Pod, related: Related, reason: str) -> Ref | None:
-    """The claim that the pod waits for. A claim that is bound late stays pending by design while nothing else fits."""
-    names = sorted(set(pod.claim_names))
-    missing = [name for name in names if related.absent(ClaimState, name)]
-    if not missing and reason in ("claim-unbound", "claim-missing"):
-        found = ((name, related.named(ClaimState, name)) for name in names)
-        missing = [name for name, claim in found if claim and claim.status.phase in ("Pending", "Lost")]
-    return Ref("PersistentVolumeClaim", missing[0], pod.namespace) if missing else None
-
-
 def _gate_closed(pod: Pod, ready: Condition, together: Condition | None) -> Failure:
     conditions = pod.status.conditions
     open_gates = {each.type for each in conditions if each.status == "True"}
@@ -354,16 +259,13 @@ ANALYZER = Analyzer(
         Need.events(
             *containers.REASONS,
             *starting.REASONS,
-            *SCALING_UP,
-            "NotTriggerScaleUp",
+            *scheduling.REASONS,
             "FailedKillPod",
             "FailedPreStopHook",
         ),
     ),
     rules=(
-        UNSCHEDULABLE,
-        UNSEEN,
-        GATED,
+        *scheduling.RULES,
         *containers.RULES,
         *starting.RULES,
         READINESS_GATE,
