@@ -25,14 +25,12 @@ from kubewhy.records import (
     Explanation,
     Finding,
     Heartbeat,
-    IncidentView,
     Inventory,
     Ref,
     Report,
     Severity,
     Silence,
     SilenceChange,
-    Told,
     Version,
     encode,
 )
@@ -40,6 +38,7 @@ from kubewhy.runtime.oneshot import Analysis
 from kubewhy.schemas import DOCUMENTS, render
 from tests.conformance.cases import load
 from tests.test_answer import ask
+from tests.views import told, view
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,29 +62,8 @@ def records() -> Iterator[msgspec.Struct]:
         cluster="c1", version=Version(1, 2), kind="Pod", group="", namespaces=(), low=0, high=2**64, hashes=(1, 2)
     )
     yield Heartbeat(cluster="c1", version=Version(1, 2), observed_at=NOW)
-    failure = Told(
-        object=POD,
-        rule="pod-unschedulable",
-        severity=Severity.WARNING,
-        message="no node",
-        since=NOW,
-        until=None,
-        cause=Ref("Node", "n1"),
-    )
-    incident = IncidentView(
-        id="i1",
-        cluster="c1",
-        title="web cannot start",
-        severity=Severity.CRITICAL,
-        state="open",
-        root=Ref("Deployment", "web", "shop", "apps"),
-        members=(POD,),
-        member_count=1,
-        opened_at=NOW,
-        resolved_at=None,
-        resolution=None,
-        failures=(failure,),
-    )
+    failure = told(POD, "pod-unschedulable", "no node", since=NOW, cause=Ref("Node", "n1"))
+    incident = view(failure, title="web cannot start", severity=Severity.CRITICAL)
     yield Finding(id="f1", transition="opened", at=NOW, revision=1, incident=incident)
     yield SilenceChange(id="s1", silence=Silence(id="s1", matchers=('name="web"',), ends_at=NOW, comment="known"))
     yield SilenceChange(id="s1")

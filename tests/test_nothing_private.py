@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -18,7 +17,8 @@ from explainer.prompts import ask
 from explainer.wanting import SETTLED, Subject
 from kubewhy.kube.core import Event
 from kubewhy.kube.naming import names
-from kubewhy.records import Attached, Evidence, Failure, IncidentView, Ref, Report, Severity, Told, encode
+from kubewhy.records import Attached, Evidence, Failure, Ref, Report, encode
+from tests import views
 from tests.conformance.cases import NOW, Case, load
 
 CASES = [case for analyzer in ANALYZERS for case in load(analyzer)]
@@ -168,30 +168,8 @@ def test_the_evidence_does_hold_what_was_planted() -> None:
 
 def test_an_incident_brings_its_names() -> None:
     pod, node = Ref("Pod", "cart-0", "blue"), Ref("Node", "n1")
-    failure = Told(
-        object=pod,
-        rule="pod-not-ready",
-        severity=Severity.WARNING,
-        message="not ready",
-        since=None,
-        until=None,
-        cause=node,
-        labels={"team": "payments"},
-    )
-    view = IncidentView(
-        id="i1",
-        cluster="c1",
-        title="t",
-        severity=Severity.WARNING,
-        state="open",
-        root=Ref("StatefulSet", "cart", "blue", "apps"),
-        members=(pod,),
-        member_count=1,
-        opened_at=datetime(2026, 1, 1, tzinfo=UTC),
-        resolved_at=None,
-        resolution=None,
-        failures=(failure,),
-    )
+    failure = views.told(pod, cause=node, labels={"team": "payments"})
+    view = views.view(failure, cluster="c1", root=Ref("StatefulSet", "cart", "blue", "apps"))
     assert set(told(view)) == {
         Name("cluster", "c1"),
         Name("StatefulSet", "cart"),

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from explainer.digests import is_digest
 from kubewhy.errors import ConfigError
-from kubewhy.records import Finding, IncidentView, Ref, Severity, Told
+from kubewhy.records import Finding, Ref, Severity, Told
 from kubewhy.runtime.routing import ROUTED, Routed, Router
 from kubewhy.settings import Settings, load
 from tests.memory import MemoryState
+from tests.views import told, view
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SINKS: list[dict[str, Any]] = [
@@ -30,34 +31,12 @@ def settings(*routes: dict[str, Any]) -> Settings:
 
 
 def failure(name: str, severity: str = "warning", namespace: str = "shop", **labels: str) -> Told:
-    return Told(
-        object=Ref("Pod", name, namespace),
-        rule="pod-crash-looping",
-        severity=Severity(severity),
-        message="it crashes",
-        since=None,
-        until=None,
-        cause=None,
-        labels=labels,
-    )
+    return told(Ref("Pod", name, namespace), severity=Severity(severity), labels=labels)
 
 
 def finding(transition: str, *failures: Told, key: str = "i1", silenced: bool = False) -> Finding:
-    incident = IncidentView(
-        id=key,
-        cluster="c",
-        title="it crashes",
-        severity=Severity.WARNING,
-        state="resolved" if transition == "resolved" else "open",
-        root=Ref("Deployment", "web", "shop", "apps"),
-        members=(),
-        member_count=len(failures),
-        opened_at=NOW,
-        resolved_at=None,
-        resolution=None,
-        failures=failures,
-        silenced=silenced,
-    )
+    state = "resolved" if transition == "resolved" else "open"
+    incident = view(*failures, id=key, state=state, members=(), opened_at=NOW, silenced=silenced)
     return Finding(id=f"{key} {transition}", transition=transition, at=NOW, revision=1, incident=incident)
 
 

@@ -15,8 +15,9 @@ from explainer import digests
 from explainer.digests import LIMIT, SHOWN
 from explainer.storms import KEPT, MINUTE, QUIET, Storms
 from kubewhy.cli.told import lines
-from kubewhy.records import Finding, IncidentView, Ref, Severity, Told, encode
+from kubewhy.records import Finding, IncidentView, Ref, Severity, encode
 from tests.golden import golden
+from tests.views import told, view
 
 START = datetime(2026, 3, 1, 12, 3, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -143,29 +144,8 @@ class Mortal(Channel):
 
 def _incident(key: str, number: int, now: datetime) -> IncidentView:
     root = Ref("Deployment", f"web-{number}", "shop", "apps")
-    failure = Told(
-        object=root,
-        rule="deployment-unavailable",
-        severity=Severity.WARNING,
-        message="no replica is available",
-        since=now,
-        until=None,
-        cause=None,
-    )
-    return IncidentView(
-        id=key,
-        cluster="prod",
-        title="Nothing of it is available",
-        severity=Severity.WARNING,
-        state="open",
-        root=root,
-        members=(root,),
-        member_count=1,
-        opened_at=now,
-        resolved_at=None,
-        resolution=None,
-        failures=(failure,),
-    )
+    failure = told(root, "deployment-unavailable", "no replica is available", since=now)
+    return view(failure, id=key, cluster="prod", title="Nothing of it is available", root=root, opened_at=now)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from explainer.digests import WORDS as DIGEST
 from explainer.incidents import Incidents
 from explainer.readonly import allowed
 from explainer.wording import LINES, Wording, wording
-from kubewhy.records import Heartbeat, IncidentView, Ref, Severity, Told, Version, Words
+from kubewhy.records import Heartbeat, IncidentView, Ref, Told, Version, Words
+from tests import views
 from tests.conformance.cases import NOW, Case, load
 from tests.test_incidents import Clock, broken
 from tests.test_text import ATTACKS
@@ -47,26 +48,11 @@ def test_every_incident_has_words_and_commands_that_only_look(case: Case) -> Non
 
 
 def view(*failures: Told, **more: Any) -> IncidentView:
-    fields: dict[str, Any] = {
-        "id": "1",
-        "cluster": "c",
-        "title": "No replica is available: Deployment shop/web",
-        "severity": Severity.CRITICAL,
-        "state": "open",
-        "root": Ref("Deployment", "web", "shop", "apps"),
-        "members": (),
-        "member_count": 0,
-        "opened_at": NOW,
-        "resolved_at": None,
-        "resolution": None,
-        "failures": failures,
-    }
-    return IncidentView(**fields | more)
+    return views.view(*failures, **{"title": "No replica is available: Deployment shop/web", **more})
 
 
 def told(name: str, message: str) -> Told:
-    pod = Ref("Pod", name, "shop")
-    return Told(object=pod, rule="r", severity=Severity.CRITICAL, message=message, since=None, until=None, cause=None)
+    return views.told(Ref("Pod", name, "shop"), "r", message)
 
 
 def test_replicas_that_fail_alike_are_one_line_and_the_rest_is_counted() -> None:
