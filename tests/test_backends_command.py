@@ -179,6 +179,7 @@ def test_a_name_is_taken_once_unless_it_is_to_be_replaced(shell: Shell, file: Pa
     ("words", "status", "told"),
     [
         (["add", "opnai"], 2, "'opnai' is not one of"),
+        (["add"], 2, "Choose from: anthropic, azure, "),
         (["add", "openai"], 1, "model: is missing"),
         (["add", "openai", "--model", MODEL, "--set", "modle=x"], 1, "modle: unknown key; did you mean model?"),
         (["add", "openai", "--model", MODEL, "--set", f"key={SECRET}"], 2, "key has an option of its own"),

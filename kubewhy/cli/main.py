@@ -136,7 +136,7 @@ def _complain(error: click.ClickException, name: str) -> None:
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
         error.show()
         return
-    said = error.format_message().rstrip(".")
+    said = error.format_message().rstrip(".").replace("\n\t", " ")  # as click lists choices
     context = error.ctx if isinstance(error, click.UsageError) else None
     more = f" (see {context.command_path} --help)" if context else ""
     click.echo(f"{name}: {one_line(said[:1].lower() + said[1:])}{more}", err=True)
