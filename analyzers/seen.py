@@ -154,7 +154,7 @@ def _job(job: Job) -> str:
 
 
 def lines(subject: Object, related: Related, told: Iterable[Event]) -> tuple[str, ...]:
-    """What shows a failure: without counts and times, so that it stays the same as long as the failure does."""
+    """What shows a failure: without how often and since when, so that it mostly stays the same as the failure does."""
     return tuple(line[:_LINE] for line, _ in zip(_lines(subject, related, told), range(_LINES), strict=False))
 
 

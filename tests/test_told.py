@@ -7,7 +7,7 @@ from rich.console import Console
 
 from kubewhy.cli.text import clean
 from kubewhy.cli.told import lines, renderer
-from kubewhy.records import Ref, Severity
+from kubewhy.records import Answer, Explanation, Ref, Severity
 from tests.golden import golden
 from tests.test_incidents import Clock, broken
 from tests.test_text import ATTACKS
@@ -80,6 +80,38 @@ def test_what_is_blamed_is_what_to_look_at() -> None:
     clock = Clock()
     clock.say("Pod shop/web-1", broken("lost", cause=Ref("Node", "n1"), container="app"))
     assert lines(clock.findings[-1])[-1].plain.strip() == "kubectl describe node n1"
+
+
+def test_what_a_model_says_is_shown_with_its_name() -> None:
+    clock = Clock(explain=True)
+    clock.say("Pod shop/a", broken("oom"))
+    clock.wait(5)
+    (wanted,) = clock.stage.wanted(clock.now)
+    said = Explanation(
+        cause="it needs \x1b[31mmore memory",
+        why="the shop is closed",
+        fix=("raise its limit", "look for a leak"),
+        verify=("kubectl get pod a -n shop",),
+        confidence="high",
+        language="English",
+        backend="bedrock",
+        model="some-model",
+        input_tokens=1,
+        output_tokens=1,
+        cost=None,
+        cached=False,
+    )
+    answer = Answer(cluster=wanted.cluster, incident=wanted.incident, asked=wanted.asked, explanation=said)
+    clock.told(clock.stage.feed(answer, clock.now))
+    head, *rest = [line.plain.strip() for line in lines(clock.findings[-1])]
+    assert "EXPLAINED" in head
+    assert rest == [
+        "it needs more memory",
+        "1. raise its limit",
+        "2. look for a leak",
+        "kubectl get pod a -n shop",
+        "(some-model by bedrock, confidence high)",
+    ]
 
 
 def test_what_is_over_gets_one_line() -> None:

@@ -8,7 +8,7 @@ from rich.text import Text
 from explainer.digests import is_digest
 from explainer.wording import alike
 from kubewhy.cli.text import COLOUR, age, clean
-from kubewhy.records import Finding, IncidentView, Told
+from kubewhy.records import Explanation, Finding, IncidentView, Told
 
 SHOWN = 3
 
@@ -40,6 +40,8 @@ def lines(finding: Finding) -> list[Text]:
         lasted = age(incident.opened_at, incident.resolved_at or finding.at)
         head.append(f"  ({incident.resolution} after {lasted})", style="dim")
         return [head]
+    if finding.transition == "explained" and finding.explanation:
+        return [head, *_explained(finding.explanation)]
     # A digest names only a few, and says itself how many there are.
     named = alike(incident.failures)[: None if is_digest(incident) else SHOWN]
     shown = [Text(f"{'':10}{_words(each)}") for each in named]
@@ -47,6 +49,17 @@ def lines(finding: Finding) -> list[Text]:
     more = [Text(f"{'':10}and {rest} more", style="dim")] if rest else []
     advice = _advice(finding) if finding.transition == "opened" else ()
     return [head, *shown, *more, *_changed(incident), *advice]
+
+
+def _explained(explanation: Explanation) -> Iterator[Text]:
+    """What a model says, and which."""
+    yield Text(f"{'':10}{clean(explanation.cause)}")
+    for number, step in enumerate(explanation.fix, 1):
+        yield Text(f"{'':10}{number}. {clean(step)}")
+    for command in explanation.verify:
+        yield Text(f"{'':10}{clean(command)}", style="cyan")
+    whose = f"{clean(explanation.model)} by {clean(explanation.backend)}, confidence {clean(explanation.confidence)}"
+    yield Text(f"{'':10}({whose})", style="dim")
 
 
 def _changed(incident: IncidentView) -> Iterator[Text]:
