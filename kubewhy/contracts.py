@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from kubewhy.kube.core import Event
 from kubewhy.kube.meta import LabelSelector, Object
@@ -31,10 +31,63 @@ class Stage(Protocol[In, Out]):
         ...
 
 
-class Sink(Protocol):
-    """Takes findings somewhere."""
+class Outlet(Protocol):
+    """Takes findings at once, within this process."""
 
     async def send(self, findings: Sequence[Finding]) -> None: ...
+
+
+class Letter(NamedTuple):
+    """A finding on its way to one sink. `position` counts up in that sink's queue, and none is given twice."""
+
+    position: int
+    finding: Finding
+
+
+class Memo(Protocol):
+    """What one sink remembers, by the incident's id and whatever else it likes, across restarts. Written at once."""
+
+    def get(self, key: str) -> bytes | None: ...
+
+    def put(self, key: str, value: bytes | None) -> None:
+        """None forgets."""
+        ...
+
+    def scan(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        """What is kept under keys that begin so, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a sink is to be given what waits for it. The order within an incident always holds."""
+
+    at_most: int = 100  # in one call
+    span: timedelta = timedelta(0)  # what came within one such span of time goes together, once the span is over
+    worst_first: bool = True  # across incidents; else in the order of coming
+    merges: bool = False  # of what waits of one incident only the last is given
+    apart: timedelta = timedelta(0)  # between two calls
+
+
+class Sink(Protocol):
+    """Takes findings somewhere. It neither queues, nor waits, nor tries again: whoever runs it does."""
+
+    @property
+    def manner(self) -> Manner: ...
+
+    async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
+        """Returns once all have arrived. The same may come again, after a crash too: `Finding.id` tells.
+
+        Raises RetryLater for what may pass, Rejected where these will never be taken, and ConfigError for what only a
+        person can mend.
+        """
+        ...
+
+    async def spare(self, memo: Memo) -> bool:
+        """Does one piece of work that was put off, when nothing waits. False where there was none."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
 from kubewhy.records import Severity
 from kubewhy.spelling import hint
+from sinks.settings import StdoutSettings
 
 log = logging.getLogger(__name__)
 
@@ -24,23 +25,6 @@ class ClusterSettings(BaseModel, extra="forbid", frozen=True):
 
     id: str | None = Field(default=None, min_length=1, max_length=253)
     name: str | None = Field(default=None, min_length=1, max_length=253)
-
-
-class StdoutSettings(BaseModel, extra="forbid", frozen=True):
-    """`name` is how routes call it; with `silenced` it is an archive, and gets also what nobody is told.
-
-    With `digest` it is told of many new incidents at once in one digest: the default of what people read in a channel.
-    """
-
-    type: Literal["stdout"]
-    name: str = Field(default="", max_length=63)
-    silenced: bool = False
-    digest: bool = False
-
-    @property
-    def called(self) -> str:
-        """Its name, or its type where it has none."""
-        return self.name or self.type
 
 
 def _duration(told: object) -> object:

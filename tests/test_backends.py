@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from pydantic import TypeAdapter, ValidationError
 
 from explainer.backends import make
-from explainer.backends.keys import Key, read
 from explainer.backends.settings import (
     PRESETS,
     BackendSettings,
@@ -26,6 +25,7 @@ from explainer.backends.settings import (
     VertexSettings,
 )
 from kubewhy.errors import ConfigError, Rejected, RetryLater
+from kubewhy.keys import Key, read
 from tests.models.bedrock import AWS_KEYS, Bedrock
 from tests.models.far import MODEL, PROMPT, SECRET, Asked, Far, Reply, serving
 from tests.models.oci import Oci

@@ -15,9 +15,9 @@ import keyring.errors
 import pytest
 import yaml
 
-from explainer.backends.keys import Key, read
 from kubewhy.cli.main import main
 from kubewhy.errors import ConfigError
+from kubewhy.keys import Key, read
 from kubewhy.runtime.backends import Kept, changing, load, write
 from tests.models.bedrock import AWS_KEYS
 from tests.models.far import MODEL, SECRET, Far, serving

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from explainer.backends.keys import Key, read
 from explainer.backends.settings import (
     AnthropicSettings,
     BackendSettings,
@@ -19,6 +18,7 @@ from explainer.backends.settings import (
 )
 from kubewhy.contracts import Backend
 from kubewhy.errors import ConfigError
+from kubewhy.keys import Key, read
 
 
 def make(settings: BackendSettings, environ: Mapping[str, str]) -> Backend:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from explainer.backends.keys import Key
+from kubewhy.keys import Key
 
 
 def _address(text: str) -> str:

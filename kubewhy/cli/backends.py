@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from explainer.backends import make
-from explainer.backends.keys import Key, forget, keep
 from explainer.backends.settings import BackendSettings
 from kubewhy.cli.text import clean
 from kubewhy.contracts import Completion, Prompt
 from kubewhy.errors import ConfigError, Rejected, RetryLater
+from kubewhy.keys import Key, forget, keep
 from kubewhy.runtime.backends import TYPES, Kept, changing, load, place, settings_of, write
 
 HELLO = Prompt(

@@ -25,7 +25,7 @@ from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
 from kubewhy.cli.told import renderer
-from kubewhy.contracts import Analyzer, Sink
+from kubewhy.contracts import Analyzer, Outlet
 from kubewhy.errors import ConfigError
 from kubewhy.runtime.embedded import watch
 from kubewhy.runtime.replaying import replay
@@ -168,7 +168,7 @@ class _Told:
         await until_stopped(self._to(StdoutSink(out, closed.set, renderer(Console()) if self.text else render)), closed)
         return closed.is_set()
 
-    async def _to(self, stdout: Sink) -> None:
+    async def _to(self, stdout: Outlet) -> None:
         sink = Routed(self.router, {each.called: stdout for each in self.settings.sinks})
         if self.recording:
             await replay(
@@ -191,7 +191,7 @@ class _Told:
             with closing(SqliteState(self.state_file)) if self.state_file else nullcontext() as state:
                 await self._watch(cluster, identity, sink, state)
 
-    async def _watch(self, cluster: Cluster, identity: str, sink: Sink, state: SqliteState | None) -> None:
+    async def _watch(self, cluster: Cluster, identity: str, sink: Outlet, state: SqliteState | None) -> None:
         collector = LiveCollector(
             cluster,
             self.analyzers,

@@ -11,7 +11,7 @@ import msgspec
 from analyzers.stage import AnalyzerStage
 from collectors.gather import content_hash
 from explainer.incidents import Incidents
-from kubewhy.contracts import Analyzer, Collector, Sink, State
+from kubewhy.contracts import Analyzer, Collector, Outlet, State
 from kubewhy.errors import ConfigError
 from kubewhy.records import (
     Answer,
@@ -102,7 +102,7 @@ class Teller:
     """Tells findings: what is to be told is remembered first, so that a crash in between repeats it, word for word."""
 
     def __init__(
-        self, pipeline: Pipeline, sink: Sink, router: Router | None = None, state: State | None = None
+        self, pipeline: Pipeline, sink: Outlet, router: Router | None = None, state: State | None = None
     ) -> None:
         self._pipeline, self._sink, self._router, self._state = pipeline, sink, router, state
 
@@ -140,7 +140,7 @@ class Teller:
 async def watch(
     collector: Collector,
     analyzers: Sequence[Analyzer[Any]],
-    sink: Sink,
+    sink: Outlet,
     clock: Callable[[], datetime],
     *,
     until_idle: float | None = None,

@@ -12,7 +12,7 @@ from collectors.index import Key
 from collectors.store import Store, kinds_read
 from explainer.incidents import Incidents
 from explainer.wanting import SETTLED
-from kubewhy.contracts import Analyzer, Sink
+from kubewhy.contracts import Analyzer, Outlet
 from kubewhy.records import Evidence, Silence, Tick, Version
 from kubewhy.runtime.embedded import TICK, Pipeline, Teller
 from kubewhy.runtime.routing import Router
@@ -27,7 +27,7 @@ _TICKS = 100_000  # in one go
 async def replay(
     path: Path,
     analyzers: Sequence[Analyzer[Any]],
-    sink: Sink,
+    sink: Outlet,
     namespaces: tuple[str, ...] = (),
     *,
     no_hold: bool = False,

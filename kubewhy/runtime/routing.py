@@ -9,7 +9,7 @@ import msgspec
 from explainer.digests import is_digest
 from explainer.matchers import LABEL, NAMESPACE_LABEL, Matchers, fit, parse_all
 from explainer.storms import Storms
-from kubewhy.contracts import Sink, State
+from kubewhy.contracts import Outlet, State
 from kubewhy.records import Finding, IncidentView, Severity, Told
 from kubewhy.settings import Settings
 
@@ -128,7 +128,7 @@ class Router:
 class Routed:
     """A sink that gives to each of several sinks what is for it."""
 
-    def __init__(self, router: Router, sinks: Mapping[str, Sink]) -> None:
+    def __init__(self, router: Router, sinks: Mapping[str, Outlet]) -> None:
         self._router, self._sinks = router, sinks
 
     async def send(self, findings: Sequence[Finding]) -> None:
