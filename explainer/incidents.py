@@ -18,7 +18,7 @@ from explainer.remembering import ClusterRow, by_cluster, changed_rows, encoded,
 from explainer.silences import Silences
 from explainer.telling import view
 from explainer.unheard import SILENT, fell_silent, heard_again, silence_of
-from explainer.wanting import Wanted, answered, wanted
+from explainer.wanting import Wanted, answered, questions, wanted
 from kubewhy.records import (
     Answer,
     Finding,
@@ -114,6 +114,11 @@ class Incidents:
         """What a model is to be asked about. It stays wanted until an Answer says what came of it."""
         for cluster in self._clusters.values():
             yield from wanted(cluster, now)
+
+    def questions(self) -> Iterator[Wanted]:
+        """What can be asked about open incidents, whether it is wanted or not."""
+        for cluster in self._clusters.values():
+            yield from questions(cluster)
 
     def silences(self) -> list[Silence]:
         """All that have not ended."""

@@ -59,6 +59,16 @@ def wanted(cluster: Cluster, now: datetime) -> Iterator[Wanted]:
     """All there is to ask about now, the worst first, then the oldest."""
     found = [(cluster.open[key], asked) for key, asked in (cluster.unexplained or {}).items()]
     found = [each for each in found if now - each[0].head.opened_at >= SETTLED]
+    yield from _questions(cluster, found)
+
+
+def questions(cluster: Cluster) -> Iterator[Wanted]:
+    """What can be asked about each open incident, asked before or not, in the same order."""
+    told = [each for each in cluster.open.values() if not each.head.silenced]
+    yield from _questions(cluster, [(each, digest(each.group)) for each in told])
+
+
+def _questions(cluster: Cluster, found: list[tuple[Incident, str]]) -> Iterator[Wanted]:
     for incident, asked in sorted(found, key=lambda each: (-each[0].group.severity.rank, each[0].head.number)):
         yield Wanted(cluster.name, incident.head.id, asked, partial(_subject, cluster, incident))
 

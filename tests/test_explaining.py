@@ -371,17 +371,25 @@ async def test_a_model_that_is_not_there_is_said_in_one_line(tmp_path: Path, mon
         ("{backends: [{type: openai}]}", "explain.backends[0].openai.model: is missing"),
         ("{backends: [{type: ollama, model: m}, {type: ollama, model: n}]}", "there is another backend ollama"),
         ("{prices: {openai: {input: 1, output: 2}}}", "there is no backend openai"),
-        ("{backends: [{type: openai, model: m}]}", "OPENAI_API_KEY"),
         ("{daily_tokens: -1}", "explain.daily_tokens"),
     ],
 )
-async def test_wrong_settings_get_one_line(
-    tmp_path: Path, settings: str, fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+async def test_wrong_settings_get_one_line(tmp_path: Path, settings: str, fault: str) -> None:
     config = tmp_path / "kubewhy.yaml"
     config.write_text(f"explain: {settings}")
     told = await kubewhy("run", "--from", EXAMPLE, "--config", config)
     assert told.status == 1
     (line,) = told.err.splitlines()
     assert fault in line, line
+
+
+async def test_a_missing_key_is_told_once_and_findings_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    config = tmp_path / "kubewhy.yaml"
+    config.write_text("explain: {backends: [{type: openai, model: m}]}")
+    told = await kubewhy("run", "--from", EXAMPLE, "--config", config)
+    assert told.status == 0
+    assert {each["transition"] for each in told.findings} >= {"opened", "resolved"}
+    (line,) = told.err.splitlines()
+    assert "backend openai" in line
+    assert "OPENAI_API_KEY" in line

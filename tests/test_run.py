@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jsonschema
 import pytest
 
-from kubewhy.cli.text import clean
+from kubewhy.cli.plain import clean
 from kubewhy.kube.core import PersistentVolumeClaim
 from tests.api_server import CLUSTER, ApiServer, api_server
 from tests.test_recorded import lines

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from kubewhy.cli.text import clean
+from kubewhy.cli.plain import clean
 from kubewhy.cli.told import lines, renderer
 from kubewhy.records import Answer, Explanation, Ref, Severity
 from tests.golden import golden

@@ -15,11 +15,13 @@ REDACTED = "[redacted]"
 class Masker:
     """Masks with one key: the same name has the same placeholder in every text, and every process, of a cluster.
 
-    It remembers what it has masked, so it is made for one incident, and masks first what it is to unmask.
+    It remembers what it has masked, so it is made for one incident, and masks first what it is to unmask. With
+    `names_too` off only secrets are masked.
     """
 
-    def __init__(self, key: bytes, names: Iterable[Name] = ()) -> None:
+    def __init__(self, key: bytes, names: Iterable[Name] = (), *, names_too: bool = True) -> None:
         given = [Name(*name) for name in names]
+        self._names_too = names_too
         self._placeholders = Placeholders(key, (name.sort for name in given))
         self._names = Names(given, self._placeholders)
         self._lookalikes = Scanner(self._placeholders.lookalike)
@@ -27,9 +29,13 @@ class Masker:
     def mask(self, text: str) -> str:
         """The text with placeholders for all names and for whatever has a private shape, in one pass."""
         data = text.encode("utf-8", "surrogatepass")
+        private = [span for each in shapes() for span in each.spans(data)]
+        if self._names_too:
+            private += self._names.spans(data)
+        else:
+            private = [span for span in private if span.sort in SECRETS]
         spans = [
-            *(span for each in shapes() for span in each.spans(data)),
-            *self._names.spans(data),
+            *private,
             *(Span(start, end, TEXT) for start, end in self._lookalikes.spans(data)),
         ]
         pieces, at = [], 0

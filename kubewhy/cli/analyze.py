@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -12,6 +12,7 @@ from rich.console import Console
 from analyzers import enabled
 from collectors.credentials import connect
 from kubewhy.cli import text
+from kubewhy.cli.models import Asked, Asking, asking_options, explainer_of, settings_of
 from kubewhy.cli.options import (
     cluster_options,
     from_option,
@@ -25,10 +26,13 @@ from kubewhy.cli.report import met, report
 from kubewhy.cli.waiting import Progress, told
 from kubewhy.contracts import Analyzer
 from kubewhy.kube.meta import LabelSelector
-from kubewhy.records import Severity
+from kubewhy.records import Explanation, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis, analyze, analyze_recording
 from kubewhy.runtime.settling import Ending, Waited, settle
 from sinks.stdout import printable
+
+if TYPE_CHECKING:
+    from explainer.backends.settings import BackendSettings
 
 FOUND = 3
 
@@ -41,6 +45,8 @@ FOUND = 3
 @selector_option
 @no_hold_option
 @wait_option
+@click.option("--explain", is_flag=True, help="Have a model explain each incident: see `kubewhy backends`.")
+@asking_options
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option(
     "--fail-on",
@@ -57,6 +63,8 @@ def command(
     selector: LabelSelector | None,
     no_hold: bool,
     wait: float | None,
+    explain: bool,
+    asking: Asking,
     output: str,
     fail_on: str | None,
 ) -> int:
@@ -74,7 +82,12 @@ def command(
     kubewhy analyze -n shop -l app=web        one namespace, one application
     kubewhy analyze -f deploy --fail-on critical -o json
     kubewhy analyze -n shop --wait 5m         after `kubectl apply`, in a pipeline
+    kubewhy analyze --explain --language German
     """
+    if not explain and not asking.is_default:
+        raise click.UsageError("--backend, --language, --no-cache and --no-mask go with --explain")
+    # Before anything is read: a name that is wrong is told at once.
+    backend = settings_of(asking) if explain else None
     analyzers = [analyzer for analyzer in enabled() if not kinds or analyzer.name in kinds]
     waited: Waited | None = None
     if recording:
@@ -90,11 +103,12 @@ def command(
             waited = asyncio.run(_wait(chosen, context, *scoped, seconds=wait, level=level))
             analysis = waited.analysis
         scope = text.Scope(context or analysis.cluster_name, _where(analysis), pinned=bool(context))
-    document = report(analysis, no_hold)
+    explanations = asyncio.run(_explain(analysis, no_hold, asking, backend)) if backend else {}
+    document = report(analysis, no_hold, explanations)
     if output == "json":
         click.echo(printable(msgspec.json.encode(document)))
     else:
-        text.show(analysis, Console(highlight=False), scope, no_hold=no_hold)
+        text.show(analysis, Console(highlight=False), scope, no_hold=no_hold, explanations=explanations)
     if waited:
         click.echo(told(waited, document, wait or 0.0), err=True)
         return 0 if waited.ending is Ending.SETTLED else FOUND if fail_on and waited.ending is Ending.FIRED else 1
@@ -111,6 +125,20 @@ async def _look(
 ) -> Analysis:
     async with await connect(kubeconfig, context) as cluster:
         return await analyze(cluster, analyzers, namespaces, all_namespaces=all_namespaces, selector=selector)
+
+
+async def _explain(
+    analysis: Analysis, no_hold: bool, asking: Asking, backend: "BackendSettings"
+) -> dict[Ref, Explanation]:
+    from kubewhy.runtime.asking import explain, questions
+    from kubewhy.runtime.calls import Calls
+
+    calls = Calls(explainer_of(asking, backend))
+    try:
+        with Asked(backend.called) as asked:
+            return await explain(questions(analysis, no_hold=no_hold), calls, asked.show)
+    finally:
+        await calls.close()
 
 
 async def _wait(

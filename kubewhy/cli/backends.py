@@ -18,7 +18,7 @@ from rich.text import Text
 
 from explainer.backends import make
 from explainer.backends.settings import BackendSettings
-from kubewhy.cli.text import clean
+from kubewhy.cli.plain import clean
 from kubewhy.contracts import Completion, Prompt
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.keys import Key, forget, keep

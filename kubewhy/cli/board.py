@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kubewhy.cli.text import COLOUR, age, clean
+from kubewhy.cli.plain import clean
+from kubewhy.cli.text import COLOUR, age
 from kubewhy.cli.told import lines
 from kubewhy.records import Finding, IncidentView
 

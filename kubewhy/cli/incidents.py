@@ -39,8 +39,7 @@ def command(state_file: Path, resolved: bool, watch: bool, output: str) -> None:
     kubewhy run --state kubewhy.state &
     kubewhy incidents --state kubewhy.state --all
     """
-    if not state_file.exists():
-        raise ConfigError(f"{state_file}: no such file; start `kubewhy run --state {state_file}`, which makes it")
+    _check(state_file)
     if output == "json":
         if watch:
             raise click.UsageError("--watch is for people; for programs there is `kubewhy run -o json`")
@@ -68,7 +67,18 @@ def command(state_file: Path, resolved: bool, watch: bool, output: str) -> None:
 
 def read(path: Path, resolved: bool) -> list[IncidentView]:
     """The incidents of a state that another process may be writing."""
+    return list(restored(path).views(resolved=resolved))
+
+
+def restored(path: Path) -> Incidents:
+    """All that such a state remembers. Raises ConfigError where there is none."""
+    _check(path)
     incidents = Incidents()
     with closing(SqliteState(path)) as state:
         restore(incidents, state)
-    return list(incidents.views(resolved=resolved))
+    return incidents
+
+
+def _check(path: Path) -> None:
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; start `kubewhy run --state {path}`, which makes it")

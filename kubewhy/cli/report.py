@@ -1,13 +1,13 @@
 """The `kubewhy.report/v1` document: what one look at a cluster found, for programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
 
 from explainer.correlation import Group, Held, Standing, correlate, standing
-from kubewhy.records import Failure, Ref, Severity
+from kubewhy.records import Explanation, Failure, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis
 
 
@@ -70,6 +70,7 @@ class Incident(msgspec.Struct, frozen=True):
     severity: Severity
     root: Name
     members: list[Name]
+    explanation: Explanation | None
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -118,8 +119,8 @@ def _without(group: Group, known: set[tuple[Ref, int]]) -> Group | None:
     return replace(group, members=members) if members else None
 
 
-def report(analysis: Analysis, no_hold: bool = False) -> Document:
-    """The document of one look."""
+def report(analysis: Analysis, no_hold: bool = False, explanations: Mapping[Ref, Explanation] = {}) -> Document:
+    """The document of one look. `explanations` are what a model says, by the roots of incidents."""
     verdict = judge(analysis, no_hold)
     by_severity = {severity.value: 0 for severity in Severity}
     for group in verdict.groups:
@@ -136,7 +137,12 @@ def report(analysis: Analysis, no_hold: bool = False) -> Document:
         diagnoses=_diagnoses(verdict.groups),
         incidents=[
             Incident(
-                group.id, group.title, group.severity, Name.of(group.root), [Name.of(ref) for ref in group.objects]
+                group.id,
+                group.title,
+                group.severity,
+                Name.of(group.root),
+                [Name.of(ref) for ref in group.objects],
+                explanations.get(group.root),
             )
             for group in verdict.groups
         ],

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from explainer.incidents import Incidents
 from explainer.matchers import BadMatcher, Matchers, parse_all
-from kubewhy.cli.text import age, clean
+from kubewhy.cli.plain import clean
+from kubewhy.cli.text import age
 from kubewhy.durations import parse_duration, parse_time
 from kubewhy.errors import ConfigError
 from kubewhy.records import Ref, Silence

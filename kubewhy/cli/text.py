@@ -1,8 +1,6 @@
 """What one look at a cluster found, for people."""
 
-import re
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,27 +9,15 @@ from rich.text import Text
 
 from explainer.commands import commands as next_commands
 from explainer.correlation import Group, leading
+from kubewhy.cli import explained
+from kubewhy.cli.plain import clean
 from kubewhy.cli.report import Verdict, by_object, judge
-from kubewhy.records import Failure, Ref, Severity
+from kubewhy.records import Explanation, Failure, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis
 
 SHOWN = 5
 
 COLOUR = {Severity.CRITICAL: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold blue"}
-
-# ECMA-48: control sequences, and strings up to their terminator, each also in its 8-bit form. An unended string takes
-# only its introducer, so that nothing after it can be hidden.
-_ESCAPE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
-    r"|\x1b[ -/]*[0-~]"
-)
-# Invisible, although Unicode does not call them format characters: fillers, joiners and variation selectors.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
-_SPACES = {"Zl", "Zp"}
-_DROPPED = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
 @dataclass(frozen=True)
@@ -43,27 +29,24 @@ class Scope:
     pinned: bool = False
 
 
-def clean(text: str) -> str:
-    """One line a terminal shows as it is: no control, escape, bidi or invisible characters."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_visible(_INVISIBLE.sub("", _ESCAPE.sub("", text))))
+def show(
+    analysis: Analysis,
+    console: Console,
+    scope: Scope,
+    *,
+    no_hold: bool = False,
+    explanations: Mapping[Ref, Explanation] = {},
+) -> None:
+    """Prints it all: incidents, what is pending, what was skipped, and one line that sums up.
 
-
-def _visible(text: str) -> Iterator[str]:
-    for letter in text:
-        category = unicodedata.category(letter)
-        if letter in "\t\n\r\v\f\x85" or category in _SPACES:
-            yield " "
-        elif category not in _DROPPED:
-            yield letter
-
-
-def show(analysis: Analysis, console: Console, scope: Scope, *, no_hold: bool = False) -> None:
-    """Prints it all: incidents, what is pending, what was skipped, and one line that sums up."""
+    `explanations` are what a model says, by the roots of incidents.
+    """
     verdict = judge(analysis, no_hold)
     for group in verdict.groups:
         _show_incident(console, group, analysis.observed_at, scope)
+        if group.root in explanations:
+            show_explanation(console, explanations[group.root])
+        put(console, Text())
     if verdict.pending:
         _show_pending(console, verdict.pending, analysis.observed_at)
     if analysis.skipped:
@@ -104,7 +87,16 @@ def _show_incident(console: Console, group: Group, now: datetime, scope: Scope) 
     _, lead = leading(group.root, group.members)
     docs = list(dict.fromkeys(failure.docs for _, failure in group.members if failure.docs))[:2]
     advise(console, lead.why, docs, lead.look, commands(group, scope))
-    put(console, Text())
+
+
+def show_explanation(console: Console, explanation: Explanation) -> None:
+    """A model's words, told from the rules' own."""
+    head = Text("explained: ").append_text(explained.source(explanation))
+    put(console, head, 2)
+    for line in explained.words(explanation):
+        put(console, line, 4)
+    for line in explained.commands(explanation):
+        put(console, line, 4, whole=True)
 
 
 def advise(console: Console, why: str, docs: Sequence[str], look: str, to_run: Sequence[str]) -> None:

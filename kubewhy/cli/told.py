@@ -7,7 +7,9 @@ from rich.text import Text
 
 from explainer.digests import is_digest
 from explainer.wording import alike
-from kubewhy.cli.text import COLOUR, age, clean
+from kubewhy.cli import explained
+from kubewhy.cli.plain import clean
+from kubewhy.cli.text import COLOUR, age
 from kubewhy.records import Explanation, Finding, IncidentView, Told
 
 SHOWN = 3
@@ -53,13 +55,9 @@ def lines(finding: Finding) -> list[Text]:
 
 def _explained(explanation: Explanation) -> Iterator[Text]:
     """What a model says, and which."""
-    yield Text(f"{'':10}{clean(explanation.cause)}")
-    for number, step in enumerate(explanation.fix, 1):
-        yield Text(f"{'':10}{number}. {clean(step)}")
-    for command in explanation.verify:
-        yield Text(f"{'':10}{clean(command)}", style="cyan")
-    whose = f"{clean(explanation.model)} by {clean(explanation.backend)}, confidence {clean(explanation.confidence)}"
-    yield Text(f"{'':10}({whose})", style="dim")
+    said = explained.words(explanation, briefly=True)
+    for line in (*said, *explained.commands(explanation), explained.source(explanation)):
+        yield Text(" " * 10) + line
 
 
 def _changed(incident: IncidentView) -> Iterator[Text]:

@@ -31,6 +31,14 @@ class Calls:
     def running(self) -> bool:
         return bool(self._running)
 
+    def now(self) -> datetime:
+        """By the clock that says when to try again."""
+        return self._explainer.clock()
+
+    def due(self) -> datetime | None:
+        """When the first of those that failed may be tried again."""
+        return min((due for _, due in self._attempts.values()), default=None)
+
     def start(self, wanted: Iterable[Wanted]) -> None:
         """Those that do not run already, as many as may."""
         now = self._explainer.clock()
@@ -55,13 +63,13 @@ class Calls:
         return taken
 
     async def round(self, wanted: Iterable[Wanted]) -> bool:
-        """Starts as many as may, and waits for them. False where there was none to start."""
+        """Starts as many as may, and waits for the first to end. False where none runs."""
         self.start(wanted)
-        begun = bool(self._running)
-        while self._running:
-            await asyncio.wait(list(self._running.values()))
-            await asyncio.sleep(0)
-        return begun
+        if not self._running:
+            return False
+        await asyncio.wait(list(self._running.values()), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)  # what is done says so in its turn
+        return True
 
     async def close(self) -> None:
         for task in list(self._running.values()):

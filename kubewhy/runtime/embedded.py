@@ -66,7 +66,7 @@ class Pipeline:
         if not isinstance(record, Evidence):
             return [record]
         reports = self._analyzers.feed(record, now)
-        return map(_at_once, reports) if self._no_hold else reports
+        return map(at_once, reports) if self._no_hold else reports
 
     def rows(self) -> dict[str, bytes | None]:
         """What is to be remembered now that the findings so far have arrived."""
@@ -93,7 +93,8 @@ def sending(state: State) -> list[Finding]:
         raise ConfigError(_UNREADABLE.format(error)) from None
 
 
-def _at_once(report: Report) -> Report:
+def at_once(report: Report) -> Report:
+    """The same without holds."""
     failures = tuple(msgspec.structs.replace(failure, hold=0.0) for failure in report.failures)
     return msgspec.structs.replace(report, failures=failures)
 

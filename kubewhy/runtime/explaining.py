@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,9 +39,20 @@ class _Case:
     question: Question
 
 
+class _Answered(NamedTuple):
+    """What came of asking, and of whom."""
+
+    choice: Choice
+    completion: Completion
+    cost: float | None
+
+
 @dataclass
 class Explainer:
-    """Gives one incident an explanation. `key` makes the placeholders that stand for names."""
+    """Gives one incident an explanation. `key` makes the placeholders that stand for names.
+
+    Where it is not `masked`, only secrets are hidden.
+    """
 
     choices: Sequence[Choice]
     clock: Callable[[], datetime]
@@ -48,7 +60,9 @@ class Explainer:
     language: str = "English"
     cache: AnswerCache | None = None
     budget: Budget = field(default_factory=Budget)
+    masked: bool = True
     draw: Callable[[], str] = lambda: secrets.token_hex(6)
+    _running: dict[str, "asyncio.Task[_Answered | None]"] = field(default_factory=dict)
 
     async def explain(self, subject: Subject) -> Explanation | None:
         """None where no backend has an answer to just this; RetryLater where one may have it later."""
@@ -56,6 +70,35 @@ class Explainer:
         for choice in self.choices:
             if found := self._cached(choice, case):
                 return found
+        answered, again = await self._once(case)
+        if answered is None:
+            return None
+        found = self._explanation(case, answered)
+        # Whoever asked the same at the same time has paid for it.
+        return msgspec.structs.replace(found, cached=True, cost=None) if again else found
+
+    def question(self, subject: Subject) -> Question:
+        """What would be asked, but for the mark that chance draws."""
+        return self._case(subject).question
+
+    async def close(self) -> None:
+        for choice in self.choices:
+            await choice.backend.close()
+
+    async def _once(self, case: _Case) -> tuple[_Answered | None, bool]:
+        """What is asked already is not asked again meanwhile; then it says True."""
+        told = case.question.told
+        if running := self._running.get(told):
+            return await asyncio.shield(running), True
+        task = self._running[told] = asyncio.create_task(self._ask(case))
+        try:
+            return await task, False
+        finally:
+            task.cancel()
+            del self._running[told]
+
+    async def _ask(self, case: _Case) -> _Answered | None:
+        """The first backend that has an answer."""
         after: float | None = None
         rejected, unfit = 0, False
         for choice in self.choices:
@@ -80,18 +123,14 @@ class Explainer:
             return None
         raise Unfit("no answer fits") if unfit else RetryLater("no backend answers", after)
 
-    async def close(self) -> None:
-        for choice in self.choices:
-            await choice.backend.close()
-
     def _case(self, subject: Subject) -> _Case:
         view = subject.incident
         # The same name is another placeholder in another cluster.
         key = blake2b(view.cluster.encode(), key=self.key).digest()
-        masker = Masker(key, (*told(view), *subject.names))
+        masker = Masker(key, (*told(view), *subject.names), names_too=self.masked)
         return _Case(view, masker, ask(view, masker.mask, self.language, self.draw))
 
-    async def _answered(self, choice: Choice, case: _Case) -> Explanation:
+    async def _answered(self, choice: Choice, case: _Case) -> _Answered:
         """Asks, and once more where the answer does not fit."""
         prompt, tokens, cost = case.question.prompt, (0, 0), None
         for _ in range(2):
@@ -109,7 +148,7 @@ class Explainer:
             whole = Completion(msgspec.json.encode(answer).decode(), completion.model, *tokens)
             if self.cache:
                 self.cache.put(choice.backend.name, choice.model, self.language, case.question.told, whole)
-            return self._explanation(choice, case, whole, cost)
+            return _Answered(choice, whole, cost)
         raise Unfit(f"backend {choice.backend.name}: its answers do not fit the schema; try another model")
 
     def _cached(self, choice: Choice, case: _Case) -> Explanation | None:
@@ -117,12 +156,13 @@ class Explainer:
             return None
         kept = self.cache.get(choice.backend.name, choice.model, self.language, case.question.told)
         try:
-            found = self._explanation(choice, case, kept, None) if kept else None
+            found = self._explanation(case, _Answered(choice, kept, None)) if kept else None
         except BadAnswer:
             return None
         return msgspec.structs.replace(found, cached=True) if found else None
 
-    def _explanation(self, choice: Choice, case: _Case, completion: Completion, cost: float | None) -> Explanation:
+    def _explanation(self, case: _Case, answered: _Answered) -> Explanation:
+        choice, completion, cost = answered
         return explanation(
             read(completion.text),
             case.masker,

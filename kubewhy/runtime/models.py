@@ -9,6 +9,7 @@ from pathlib import Path
 from explainer.backends import make
 from explainer.backends.settings import BackendSettings
 from explainer.cache import Answers
+from kubewhy.contracts import Backend, Completion, Prompt
 from kubewhy.errors import ConfigError
 from kubewhy.runtime.choosing import Budget, Choice, Price
 from kubewhy.runtime.explaining import Explainer
@@ -20,23 +21,60 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/tmp"), ".cache")) / "kubewhy"
 
 
-def explainer(settings: ExplainSettings, clock: Callable[[], datetime], environ: Mapping[str, str]) -> Explainer:
-    """Raises ConfigError where a key or a library is missing."""
+class Late:
+    """A backend whose key or library may be missing now, and there later: what watches must not end for that."""
+
+    structured = False
+
+    def __init__(self, settings: BackendSettings, environ: Mapping[str, str]) -> None:
+        self._settings, self._environ = settings, environ
+        self._backend: Backend | None = None
+        self.name = settings.called
+
+    def make(self) -> Backend:
+        """Raises ConfigError where it is missing."""
+        self._backend = self._backend or make(self._settings, self._environ)
+        return self._backend
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        return await self.make().complete(prompt)
+
+    async def close(self) -> None:
+        if self._backend:
+            await self._backend.close()
+
+
+def explainer(
+    settings: ExplainSettings, clock: Callable[[], datetime], environ: Mapping[str, str], *, masked: bool = True
+) -> Explainer:
+    """A key or a library that is missing is told at once; the others are asked meanwhile."""
     folder = cache_folder(environ)
     return Explainer(
         choices=[_choice(each, settings, environ) for each in settings.backends],
         clock=clock,
         key=masking_key(folder / "masking.key"),
         language=settings.language,
-        cache=Answers(folder / "answers.sqlite", clock) if settings.cache else None,
+        cache=answers(environ, clock) if settings.cache else None,
         budget=Budget(settings.daily_tokens, settings.daily_dollars),
+        masked=masked,
     )
+
+
+def answers(environ: Mapping[str, str], clock: Callable[[], datetime]) -> Answers:
+    """The cache of this user."""
+    return Answers(cache_folder(environ) / "answers.sqlite", clock)
 
 
 def _choice(told: BackendSettings, settings: ExplainSettings, environ: Mapping[str, str]) -> Choice:
     price = settings.prices.get(told.called)
     model = getattr(told, "model", "") or getattr(told, "endpoint", "")
-    return Choice(make(told, environ), model, Price(price.input, price.output) if price else None)
+    late = Late(told, environ)
+    choice = Choice(late, model, Price(price.input, price.output) if price else None)
+    try:
+        late.make()
+    except ConfigError as error:
+        choice.complain(error)
+    return choice
 
 
 def masking_key(path: Path) -> bytes:

@@ -1,0 +1,35 @@
+"""Text of others as a terminal may show it."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+# ECMA-48: control sequences, and strings up to their terminator, each also in its 8-bit form. An unended string takes
+# only its introducer, so that nothing after it can be hidden.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
+# Invisible, although Unicode does not call them format characters: fillers, joiners and variation selectors.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_SPACES = {"Zl", "Zp"}
+_DROPPED = {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+def clean(text: str) -> str:
+    """One line a terminal shows as it is: no control, escape, bidi or invisible characters."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(_INVISIBLE.sub("", _ESCAPE.sub("", text))))
+
+
+def _visible(text: str) -> Iterator[str]:
+    for letter in text:
+        category = unicodedata.category(letter)
+        if letter in "\t\n\r\v\f\x85" or category in _SPACES:
+            yield " "
+        elif category not in _DROPPED:
+            yield letter
