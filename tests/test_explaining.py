@@ -41,7 +41,9 @@ class Told(Clock):
 
     async def explained(self, calls: Calls) -> list[str]:
         """What is told once all that is wanted was asked."""
-        await calls.round(self.stage.wanted(self.now))
+        calls.start(self.stage.wanted(self.now))
+        while await calls.first():
+            pass
         return [each for answer in calls.take() for each in self.feed(answer)]  # type: ignore[arg-type]
 
     @property
@@ -50,10 +52,12 @@ class Told(Clock):
 
 
 @asynccontextmanager
-async def asking(clock: Told, *, cache: Path | None = None, **more: Any) -> AsyncIterator[tuple[Far, Calls]]:
+async def asking(
+    clock: Told, *, cache: Path | None = None, seconds: float = 5, **more: Any
+) -> AsyncIterator[tuple[Far, Calls]]:
     vendor = OpenAI()
     async with serving(Far(vendor, json.dumps(ANSWER))) as far:
-        backend = make(vendor.settings(far.url, timeout_seconds=5), vendor.environ())
+        backend = make(vendor.settings(far.url, timeout_seconds=seconds), vendor.environ())
         choice = Choice(backend, "model-7", Price(1.0, 10.0))
         explainer = Explainer([choice], lambda: clock.now, b"k" * 32, draw=lambda: "abcdefgh12", **more)
         if cache:

@@ -65,6 +65,10 @@ class Calls:
     async def round(self, wanted: Iterable[Wanted]) -> bool:
         """Starts as many as may, and waits for the first to end. False where none runs."""
         self.start(wanted)
+        return await self.first()
+
+    async def first(self) -> bool:
+        """Waits for the first of those that run to end. False where none does."""
         if not self._running:
             return False
         await asyncio.wait(list(self._running.values()), return_when=asyncio.FIRST_COMPLETED)
