@@ -58,7 +58,7 @@ class Answers:
         self._connection: sqlite3.Connection | None = None
         self._given_up = False
 
-    def get(self, backend: str, model: str, language: str, told: str) -> Completion | None:
+    async def get(self, backend: str, model: str, language: str, told: str) -> Completion | None:
         """What was answered to this before."""
         now, key = self._clock(), key_of(backend, model, language, told)
 
@@ -72,7 +72,7 @@ class Answers:
 
         return self._with(look, None)
 
-    def put(self, backend: str, model: str, language: str, told: str, answer: Completion) -> None:
+    async def put(self, backend: str, model: str, language: str, told: str, answer: Completion) -> None:
         """Remembers it, and forgets what is too old, and what was used the longest ago where there is too much."""
         now, key = self._clock().timestamp(), key_of(backend, model, language, told)
         row = (key, backend, model, language, now, now, answer.text, answer.model)
@@ -84,6 +84,11 @@ class Answers:
             _shrink(database, self._limit)
 
         self._with(keep, None)
+
+    async def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
 
     def entries(self) -> list[Entry]:
         """The newest first."""

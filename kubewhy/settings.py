@@ -7,12 +7,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from explainer.backends.settings import BackendSettings
 from explainer.matchers import match_all, parse, parse_all
+from kubewhy.buckets import BucketSettings
 from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
+from kubewhy.keys import Key
 from kubewhy.records import Severity
 from kubewhy.spelling import hint
 from sinks.settings import StdoutSettings
@@ -100,7 +111,11 @@ class ExplainSettings(BaseModel, extra="forbid", frozen=True):
     daily_tokens: int | None = Field(default=None, gt=0)
     daily_dollars: float | None = Field(default=None, gt=0)
     prices: dict[str, PriceSettings] = {}
-    cache: bool = True
+    cache: Annotated[
+        Annotated[bool, Tag("{here}")] | Annotated[BucketSettings, Tag("{shared}")],
+        Discriminator(lambda told: "{here}" if isinstance(told, bool) else "{shared}"),
+    ] = True  # in a file of this machine, in none, or on S3 for all who have the same masking key
+    masking_key: Key | None = None  # None: one of this machine
 
     @model_validator(mode="after")
     def _agree(self) -> "ExplainSettings":
@@ -113,6 +128,11 @@ class ExplainSettings(BaseModel, extra="forbid", frozen=True):
         for name in self.prices:
             if name not in names:
                 raise ValueError(f"prices.{name}: there is no backend {name}{hint(name, names)}")
+        if isinstance(self.cache, BucketSettings) and not self.masking_key:
+            raise ValueError(
+                "masking_key: is missing; with a cache that is shared all need the same, or no answer is found again: "
+                "tell where it is, as in {env: NAME}"
+            )
         return self
 
 
@@ -184,7 +204,8 @@ def _first(error: ValidationError) -> str:
     """
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
-    place = fault["loc"]
+    # Which form of several it was taken for is no key.
+    place = tuple(part for part in fault["loc"] if not str(part).startswith("{"))
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".") or "the file"
     if fault["type"] == "extra_forbidden":
         known = _keys(place[:-1])
@@ -203,7 +224,7 @@ def _keys(place: Sequence[int | str]) -> list[str]:
     """The keys that the model at that place knows."""
     models: dict[Any, type[BaseModel]] = {
         "cluster": ClusterSettings,
-        "explain": ExplainSettings,
+        "explain": BucketSettings if place[1:2] == ("cache",) else ExplainSettings,
         "incidents": IncidentSettings,
         "routes": RouteSettings,
         "silences": SilenceSettings,

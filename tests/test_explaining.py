@@ -299,21 +299,21 @@ async def test_names_come_back_to_people_and_stay_masked_in_the_cache(clock: Tol
     assert b"bigshop" not in kept
 
 
-def test_the_cache_forgets_what_is_old_and_what_is_too_much(tmp_path: Path) -> None:
+async def test_the_cache_forgets_what_is_old_and_what_is_too_much(tmp_path: Path) -> None:
     now = [datetime(2026, 1, 1, tzinfo=UTC)]
     answers = Answers(tmp_path / "a", lambda: now[0], age=timedelta(days=2), limit=100)
     for number in range(4):
         now[0] += timedelta(seconds=1)
-        answers.put("b", "m", "English", f"{number}", Completion("x" * 40, "m", 1, 1))
+        await answers.put("b", "m", "English", f"{number}", Completion("x" * 40, "m", 1, 1))
     assert [each.text for each in answers.entries()] == ["x" * 40] * 2
-    assert answers.get("b", "m", "English", "3") == Completion("x" * 40, "m", 1, 1)
-    assert answers.get("b", "m", "German", "3") is None
+    assert await answers.get("b", "m", "English", "3") == Completion("x" * 40, "m", 1, 1)
+    assert await answers.get("b", "m", "German", "3") is None
     now[0] += timedelta(days=2)
-    assert answers.get("b", "m", "English", "3") is None
+    assert await answers.get("b", "m", "English", "3") is None
 
 
 @pytest.mark.parametrize("content", [b"no database" * 100, b""])
-def test_a_cache_of_no_use_is_said_once(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_cache_of_no_use_is_said_once(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "a"
     if content:
         file.write_bytes(content)
@@ -321,8 +321,8 @@ def test_a_cache_of_no_use_is_said_once(tmp_path: Path, content: bytes, caplog: 
         file.mkdir()
     answers = Answers(file, lambda: START)
     for _ in range(3):
-        answers.put("b", "m", "English", "1", Completion("x", "m", 1, 1))
-        assert answers.get("b", "m", "English", "1") is None
+        await answers.put("b", "m", "English", "1", Completion("x", "m", 1, 1))
+        assert await answers.get("b", "m", "English", "1") is None
     assert answers.entries() == []
     assert caplog.text.count("no cache of answers") == 1
 

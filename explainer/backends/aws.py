@@ -1,22 +1,14 @@
 """How AWS's services are called: in threads, with what its default chain of credentials gives."""
 
 import asyncio
-import time
-from collections.abc import Iterator
 from dataclasses import replace
-from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
 from botocore import exceptions as aws
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.config import Config
-from botocore.httpsession import URLLib3Session
 from botocore.parsers import ResponseParserError
-from botocore.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError
 
 from explainer.backends.refusals import (
     LONGEST_REPLY,
@@ -33,19 +25,9 @@ from explainer.backends.refusals import (
     untrusted,
 )
 from explainer.backends.settings import BedrockSettings, SageMakerSettings
+from kubewhy.aws import NO_CREDENTIALS, Endless, Limits, Wire
 from kubewhy.errors import RetryLater
 from kubewhy.spelling import hint
-
-CONNECT_SECONDS = 10.0
-
-_NO_CREDENTIALS = (
-    aws.NoCredentialsError,
-    aws.PartialCredentialsError,
-    aws.CredentialRetrievalError,
-    aws.TokenRetrievalError,
-    aws.NoAuthTokenError,
-    aws.SSOError,
-)
 
 
 class AwsClient:
@@ -53,13 +35,14 @@ class AwsClient:
 
     def __init__(self, settings: BedrockSettings | SageMakerSettings, service: str, model: str) -> None:
         self._settings = settings
+        self._limits = Limits(settings.timeout_seconds, LONGEST_REPLY)
         self._service = service
         name, place = settings.called, settings.url or f"{service} in {settings.region or 'the region of your profile'}"
         self._asked = Asked(name, model, place, "AWS's default chain")
         try:
             core = botocore.session.Session(profile=settings.profile)
             # Also for those who are asked for credentials: the library's own would last for minutes.
-            core.set_default_client_config(self._config())
+            core.set_default_client_config(self._limits.config())
             self._session = boto3.Session(botocore_session=core, region_name=settings.region)
             self._client = self._made(core.get_config_variable("ca_bundle"))
         except aws.ProfileNotFound:
@@ -88,55 +71,21 @@ class AwsClient:
 
     async def close(self) -> None:
         await asyncio.to_thread(self._client.close)
-        await asyncio.to_thread(self._http.close)
-
-    def _config(self) -> Config:
-        read = self._settings.timeout_seconds
-        return Config(
-            connect_timeout=min(CONNECT_SECONDS, read),
-            read_timeout=read,
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            user_agent="kubewhy",
-        )
+        await asyncio.to_thread(self._wire.close)
 
     def _made(self, ca_bundle: str | None) -> Any:
-        settings, config = self._settings, self._config()
+        settings = self._settings
         ca_file = str(settings.ca_file.expanduser()) if settings.ca_file else None
         if settings.ca_file and not settings.ca_file.expanduser().is_file():
             raise self._asked.config(f"{settings.ca_file}: no such file of certificates: check `ca_file`")
-        client = self._session.client(self._service, endpoint_url=settings.url, verify=ca_file, config=config)
+        client = self._session.client(
+            self._service, endpoint_url=settings.url, verify=ca_file, config=self._limits.config()
+        )
         if not settings.url:
             self._asked = replace(self._asked, address=f"{self._service} in {client.meta.region_name}")
-        self._http = URLLib3Session(
-            verify=ca_file or ca_bundle or True,
-            proxies=get_environ_proxies(client.meta.endpoint_url),
-            timeout=(config.connect_timeout, config.read_timeout),
-        )
-        # The library would read a reply that does not end for ever, and take half a reply for a whole one.
-        client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", self._send)
+        self._wire = Wire(self._limits, ca_file or ca_bundle or True, client.meta.endpoint_url)
+        self._wire.register(client)
         return client
-
-    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        end = time.monotonic() + self._settings.timeout_seconds
-        request.stream_output = True
-        reply = self._http.send(request)
-        body = _Body()
-        try:
-            while chunk := reply.raw.read1(65536):
-                body.write(chunk)
-                if body.tell() > LONGEST_REPLY:
-                    raise endless(self._asked)
-                if time.monotonic() > end:
-                    raise self._late()
-        except (HTTPError, OSError) as error:
-            raise aws.HTTPClientError(error=error) from None
-        finally:
-            # What is left of it is nobody's.
-            reply.raw.close()
-        if request.method != "HEAD" and body.tell() < int(reply.headers.get("content-length") or 0):
-            raise self._broken()
-        body.seek(0)
-        return AWSResponse(reply.url, reply.status_code, reply.headers, body)
 
     def _call(self, operation: str, wanted: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -163,7 +112,9 @@ class AwsClient:
     def _fault(self, error: aws.BotoCoreError) -> Exception:
         asked = self._asked
         match error:
-            case _ if isinstance(error, _NO_CREDENTIALS):
+            case Endless():
+                return endless(asked)
+            case _ if isinstance(error, NO_CREDENTIALS):
                 return self._no_credentials(type(error).__name__)
             case aws.ParamValidationError():
                 return no_model(asked, "its name is not understood")
@@ -203,10 +154,3 @@ class AwsClient:
 
     def _broken(self) -> RetryLater:
         return broken(self._asked)
-
-
-class _Body(BytesIO):
-    """A body that was read, as the library wants to read it."""
-
-    def stream(self) -> Iterator[bytes]:
-        yield self.read()

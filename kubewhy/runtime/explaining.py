@@ -68,7 +68,7 @@ class Explainer:
         """None where no backend has an answer to just this; RetryLater where one may have it later."""
         case = self._case(subject)
         for choice in self.choices:
-            if found := self._cached(choice, case):
+            if found := await self._cached(choice, case):
                 return found
         answered, again = await self._once(case)
         if answered is None:
@@ -84,6 +84,8 @@ class Explainer:
     async def close(self) -> None:
         for choice in self.choices:
             await choice.backend.close()
+        if self.cache:
+            await self.cache.close()
 
     async def _once(self, case: _Case) -> tuple[_Answered | None, bool]:
         """What is asked already is not asked again meanwhile; then it says True."""
@@ -147,14 +149,14 @@ class Explainer:
             choice.worked()
             whole = Completion(msgspec.json.encode(answer).decode(), completion.model, *tokens)
             if self.cache:
-                self.cache.put(choice.backend.name, choice.model, self.language, case.question.told, whole)
+                await self.cache.put(choice.backend.name, choice.model, self.language, case.question.told, whole)
             return _Answered(choice, whole, cost)
         raise Unfit(f"backend {choice.backend.name}: its answers do not fit the schema; try another model")
 
-    def _cached(self, choice: Choice, case: _Case) -> Explanation | None:
+    async def _cached(self, choice: Choice, case: _Case) -> Explanation | None:
         if not self.cache:
             return None
-        kept = self.cache.get(choice.backend.name, choice.model, self.language, case.question.told)
+        kept = await self.cache.get(choice.backend.name, choice.model, self.language, case.question.told)
         try:
             found = self._explanation(case, _Answered(choice, kept, None)) if kept else None
         except BadAnswer:

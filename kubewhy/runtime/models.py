@@ -4,16 +4,21 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from hashlib import blake2b
 from pathlib import Path
 
 from explainer.backends import make
 from explainer.backends.settings import BackendSettings
 from explainer.cache import Answers
-from kubewhy.contracts import Backend, Completion, Prompt
+from kubewhy.buckets import BucketSettings
+from kubewhy.contracts import AnswerCache, Backend, Completion, Prompt
 from kubewhy.errors import ConfigError
+from kubewhy.keys import Key, read
 from kubewhy.runtime.choosing import Budget, Choice, Price
 from kubewhy.runtime.explaining import Explainer
 from kubewhy.settings import ExplainSettings
+
+SHORTEST_SECRET = 16
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
@@ -52,9 +57,9 @@ def explainer(
     return Explainer(
         choices=[_choice(each, settings, environ) for each in settings.backends],
         clock=clock,
-        key=masking_key(folder / "masking.key"),
+        key=shared_key(settings.masking_key, environ) if settings.masking_key else masking_key(folder / "masking.key"),
         language=settings.language,
-        cache=answers(environ, clock) if settings.cache else None,
+        cache=_cache(settings.cache, environ, clock),
         budget=Budget(settings.daily_tokens, settings.daily_dollars),
         masked=masked,
     )
@@ -75,6 +80,34 @@ def _choice(told: BackendSettings, settings: ExplainSettings, environ: Mapping[s
     except ConfigError as error:
         choice.complain(error)
     return choice
+
+
+def _cache(
+    told: bool | BucketSettings, environ: Mapping[str, str], clock: Callable[[], datetime]
+) -> AnswerCache | None:
+    if isinstance(told, bool):
+        return answers(environ, clock) if told else None
+    try:
+        from explainer.cache_s3 import SharedAnswers
+    except ImportError as error:
+        raise ConfigError(
+            f"explain.cache: needs a package that is not there ({error.name}): pip install 'kubewhy[s3]'"
+        ) from None
+    return SharedAnswers(told, clock)
+
+
+def shared_key(place: Key, environ: Mapping[str, str]) -> bytes:
+    """The same wherever the same secret is."""
+    try:
+        secret = read(place, environ).get_secret_value()
+    except ConfigError as error:
+        raise ConfigError(f"explain.masking_key: {error}") from None
+    if len(secret) < SHORTEST_SECRET:
+        raise ConfigError(
+            f"explain.masking_key: {place} is too short to keep names secret: put {SHORTEST_SECRET} characters or more "
+            "there, as of `openssl rand -hex 32`"
+        )
+    return blake2b(secret.encode(), digest_size=32, person=b"kubewhy masking").digest()
 
 
 def masking_key(path: Path) -> bytes:

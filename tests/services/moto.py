@@ -1,0 +1,73 @@
+"""S3 as moto plays it over HTTP, in a process of its own."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import DEVNULL, PIPE, Popen
+from typing import Any
+
+import boto3
+import pytest
+
+from kubewhy.buckets import BucketSettings
+
+REGION = "eu-central-1"
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIAPLANTED", "AWS_SECRET_ACCESS_KEY": "planted-secret-key"}
+
+_SERVER = """
+from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import make_server
+application = DomainDispatcherApplication(create_backend_app)
+server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
+print(server.port, flush=True)
+server.serve_forever()
+"""
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """The address of a server that listens."""
+    process = Popen([sys.executable, "-c", _SERVER], stdout=PIPE, stderr=DEVNULL, text=True)
+    try:
+        assert process.stdout
+        port = process.stdout.readline().strip()
+        assert port.isdecimal()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Store:
+    """One bucket at that address, made anew, and what a bare client finds in it."""
+
+    def __init__(self, url: str, bucket: str) -> None:
+        self.url, self.bucket = url, bucket
+        self.client: Any = boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        )
+        self.client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+    def settings(self, **more: Any) -> BucketSettings:
+        return BucketSettings(**{"bucket": self.bucket, "endpoint": self.url, "region": REGION, **more})
+
+    def objects(self) -> dict[str, bytes]:
+        """All that is in it."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        names = [each["Key"] for page in pages for each in page.get("Contents", ())]
+        return {name: self.client.get_object(Bucket=self.bucket, Key=name)["Body"].read() for name in names}
+
+
+def known(monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:
+    """Whoever runs the tests has these credentials and no others."""
+    for name in ("AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN", *KEYS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in (environ or KEYS).items():
+        monkeypatch.setenv(name, value)
