@@ -1,8 +1,9 @@
 """Models asked about incidents: with a real SDK, against a server that speaks its vendor's format."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kubewhy.records import Finding, Tick
 from kubewhy.runtime.calls import Calls
 from kubewhy.runtime.choosing import FAILURES, HALF_OPEN, Budget, Choice, Price
 from kubewhy.runtime.explaining import Explainer
+from kubewhy.runtime.state import SqliteState
 from tests.models.far import INPUT_TOKENS, OUTPUT_TOKENS, Asked, Far, Reply, Trouble, half, serving, silent, whole
 from tests.models.openai import OpenAI
 from tests.test_incidents import START, Clock, broken
@@ -263,6 +265,30 @@ async def test_a_spent_budget_is_said_once_and_opens_the_next_day(
         clock.wait(86400 - (clock.now - START).total_seconds())
         clock.wait(60)
         assert await clock.explained(calls) == ["explained Pod shop/b"]
+
+
+async def test_what_was_spent_is_remembered_across_a_restart(clock: Told, tmp_path: Path) -> None:
+    with closing(SqliteState(tmp_path / "state")) as state:
+        async with asking(clock, budget=Budget(tokens=INPUT_TOKENS)) as (far, calls):
+            await clock.explained(calls)
+            calls.spent(state)
+        clock.say("Pod shop/b", broken("probe"))
+        clock.wait(120)
+        async with asking(clock, budget=Budget(tokens=INPUT_TOKENS)) as (far, calls):
+            calls.restore(state)
+            assert await clock.explained(calls) == []
+            assert not far.asked
+
+
+async def test_the_same_question_at_the_same_time_is_asked_once(clock: Told) -> None:
+    async with asking(clock) as (far, calls):
+        subject = next(clock.stage.wanted(clock.now)).look()
+        first, second = await asyncio.gather(calls._explainer.explain(subject), calls._explainer.explain(subject))
+        assert first
+        assert second
+        assert len(far.asked) == 1
+        assert (first.cached, second.cached) == (False, True)
+        assert (first.cause, first.cost is None, second.cost) == (second.cause, False, None)
 
 
 async def test_an_answer_is_found_again_after_everything_else_was_lost(clock: Told, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from explainer.wanting import Wanted
+from kubewhy.contracts import State
 from kubewhy.errors import RetryLater
 from kubewhy.records import Answer, Explanation
 from kubewhy.runtime.choosing import LONGEST_WAIT
@@ -13,6 +14,7 @@ from kubewhy.runtime.explaining import Explainer, Unfit
 
 log = logging.getLogger(__name__)
 
+_BUDGET = "budget"  # the key of its row
 _PAUSES = (2, 5, 15, 30, 60)  # seconds before the same is asked again, the last one for ever
 _COSTLY = (60, 120, 300, 600, 900)  # where each try is paid for
 
@@ -26,6 +28,7 @@ class Calls:
         self._asked: dict[tuple[str, str], str] = {}
         self._attempts: dict[tuple[str, str, str], tuple[int, datetime]] = {}
         self._answers: list[Answer] = []
+        self._spent = explainer.budget.row()
 
     @property
     def running(self) -> bool:
@@ -38,6 +41,19 @@ class Calls:
     def due(self) -> datetime | None:
         """When the first of those that failed may be tried again."""
         return min((due for _, due in self._attempts.values()), default=None)
+
+    def spent(self, state: State) -> None:
+        """Keeps what was spent of the day's budget."""
+        row = self._explainer.budget.row()
+        if row != self._spent:
+            state.write({_BUDGET: row})
+            self._spent = row
+
+    def restore(self, state: State) -> None:
+        """Goes on with the budget that was kept."""
+        if row := state.get(_BUDGET):
+            self._explainer.budget.restore(row)
+            self._spent = row
 
     def start(self, wanted: Iterable[Wanted]) -> None:
         """Those that do not run already, as many as may."""

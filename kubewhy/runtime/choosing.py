@@ -4,6 +4,8 @@ import logging
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+import msgspec
+
 from kubewhy.contracts import Backend, Completion
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,18 @@ class Budget:
             self.noticed = True
             log.warning("the day's budget for models is spent: until midnight UTC incidents keep the rules' words")
         return not spent
+
+    def row(self) -> bytes:
+        """What was spent of it, to be kept across restarts."""
+        return msgspec.json.encode((self.day, self.spent_tokens, self.spent_dollars, self.noticed))
+
+    def restore(self, row: bytes) -> None:
+        """As it was when that row was written. A row that is none is as good as none."""
+        try:
+            told = msgspec.json.decode(row, type=tuple[date | None, int, float, bool])
+        except msgspec.DecodeError:
+            return
+        self.day, self.spent_tokens, self.spent_dollars, self.noticed = told
 
     def spend(self, completion: Completion, cost: float | None) -> None:
         self.spent_tokens += completion.input_tokens + completion.output_tokens

@@ -158,6 +158,8 @@ async def watch(
         restore(incidents, state)
         if router:
             router.restore(state)
+        if calls:
+            calls.restore(state)
     pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
     teller = Teller(pipeline, sink, router, state)
     await teller.again()
@@ -176,6 +178,8 @@ async def watch(
                 await teller.tick(now)
                 if calls:
                     calls.start(incidents.wanted(now))
+                if calls and state:
+                    calls.spent(state)
             if idle.is_over(record, busy=any(map(_begins_or_ends, findings)) or (calls is not None and calls.running)):
                 break
     await teller.end(clock())
