@@ -42,6 +42,10 @@ class Choice:
         """Whether it may be asked now."""
         return self.shut_until is None or now >= self.shut_until
 
+    def closed_for(self, now: datetime) -> float:
+        """In how many seconds it may be asked."""
+        return (self.shut_until - now).total_seconds() if self.shut_until else 0.0
+
     def failed(self, error: Exception, now: datetime, after: float | None) -> None:
         """It is left alone for so many seconds; where nothing says how many, only once it has failed too often."""
         self.complain(error)

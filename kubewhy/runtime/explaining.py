@@ -101,12 +101,14 @@ class Explainer:
 
     async def _ask(self, case: _Case) -> _Answered | None:
         """The first backend that has an answer."""
-        after: float | None = None
+        waits: list[float | None] = []  # for each that may have an answer later: in how many seconds, if it is known
         rejected, unfit = 0, False
         for choice in self.choices:
-            if not choice.is_open(self.clock()):
+            now = self.clock()
+            if not choice.is_open(now):
+                waits.append(choice.closed_for(now))
                 continue
-            if not self.budget.allows(self.clock()):
+            if not self.budget.allows(now):
                 raise RetryLater("the budget is spent", after=60)
             try:
                 return await self._answered(choice, case)
@@ -114,15 +116,18 @@ class Explainer:
                 log.info("rejected", extra={"backend": choice.backend.name, "why": str(error)})
                 rejected += 1
             except ConfigError as error:
-                choice.failed(error, self.clock(), LONGEST_WAIT.total_seconds())
+                waits.append(LONGEST_WAIT.total_seconds())
+                choice.failed(error, self.clock(), waits[-1])
             except Unfit as error:
                 choice.complain(error)
                 unfit = True
             except RetryLater as error:
+                waits.append(error.after)
                 choice.failed(error, self.clock(), error.after)
-                after = error.after if after is None else min(after, error.after or after)
         if rejected == len(self.choices):
             return None
+        known = [each for each in waits if each is not None]
+        after = min(known) if len(known) == len(waits) and known else None
         raise Unfit("no answer fits") if unfit else RetryLater("no backend answers", after)
 
     def _case(self, subject: Subject) -> _Case:
