@@ -168,7 +168,7 @@ async def test_answers_are_listed_shown_and_removed() -> None:
     key = listed[0]["key"]
     shown = json.loads((await said("cache", "get", key[:12], "-o", "json")).out)
     assert shown["answer"]["cause"] == ANSWER["cause"]
-    assert ANSWER["cause"] in (await said("cache", "get", key)).out
+    assert str(ANSWER["cause"]) in (await said("cache", "get", key)).out
     assert key[:12] in (await said("cache", "list")).out
     assert (await said("cache", "purge", key)).out == "removed 1 answer\n"
     assert (await said("cache", "get", key)).status == 1
