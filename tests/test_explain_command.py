@@ -1,6 +1,9 @@
 """`analyze --explain`, `explain`, `explain preview` and `cache`: as a user runs them, against a model on loopback."""
 
+import asyncio
 import json
+import resource
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -177,3 +180,23 @@ async def test_answers_are_listed_shown_and_removed() -> None:
     assert (await said("cache", "purge", "--all")).out == f"removed {count - 1} answers\n"
     assert (await said("cache", "list", "-o", "json")).out == "[]\n"
     assert (await said("cache", "list")).out == "No answer is kept.\n"
+
+
+async def test_a_full_disk_costs_the_cache_and_nothing_else(tmp_path: Path) -> None:
+    """The same to a program as a disk without room: no file of its may grow beyond so much."""
+    async with model() as far:
+        command = [sys.executable, "-m", "kubewhy", "analyze", "--from", str(EXAMPLE), "--explain", "-o", "json"]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)),
+        )
+        out, err = (each.decode() for each in await process.communicate())
+        incidents = json.loads(out)["incidents"]
+        assert process.returncode == 0
+        assert len(far.asked) == len(incidents) == 5
+        assert [each["explanation"]["cause"] for each in incidents] == [ANSWER["cause"]] * 5
+    (line,) = err.splitlines()
+    assert "answers.sqlite: no cache of answers" in line
+    assert "Traceback" not in line
