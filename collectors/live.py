@@ -21,7 +21,10 @@ _ALL_HASHES = 2**64
 
 
 class LiveCollector:
-    """One cluster's collector, which speaks as `cluster_id` where one is given, else as the cluster's own id."""
+    """One cluster's collector, which speaks as `cluster_id` where one is given, else as the cluster's own id.
+
+    `name` is what people call it, where that is not what the kubeconfig calls it.
+    """
 
     def __init__(
         self,
@@ -32,9 +35,10 @@ class LiveCollector:
         term: int = 1,
         all_namespaces: bool = False,
         cluster_id: str | None = None,
+        name: str | None = None,
     ) -> None:
         analyzers = tuple(analyzers)
-        self._cluster, self._id = cluster, cluster_id
+        self._cluster, self._id, self._name = cluster, cluster_id, name or cluster.name
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(self._loop.time())
         self.store = Store(analyzers, self._outbox.touch)
@@ -88,7 +92,8 @@ class LiveCollector:
 
     def _heartbeat(self, identity: str, *, listing: bool = False) -> Heartbeat:
         at = self._cluster.now()
-        return Heartbeat(cluster=identity, version=self._version, observed_at=at, listing=listing)
+        version, name = self._version, self._name
+        return Heartbeat(cluster=identity, version=version, observed_at=at, name=name, listing=listing)
 
     def _next(self) -> Version:
         self._version = Version(self._version.term, self._version.seq + 1)

@@ -76,6 +76,7 @@ class Cluster:
     nothing_ends_before: datetime | None = None
     listing_until: datetime | None = None  # its collector has begun, and not said yet all there is
     number: int = 0
+    called: str = ""  # by people
     unexplained: dict[str, str] | None = None  # incidents to ask a model about, and what; null where there is none
     changes: Changes = field(default_factory=Changes)
     changed: set[str] = field(default_factory=set)  # incidents whose row is to be written

@@ -28,6 +28,7 @@ class Digest(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fi
 
     id: str
     cluster: str
+    called: str = ""  # by people
     since: datetime  # the storm began
     opened_at: datetime
     taken_at: datetime  # the last incident came to it
@@ -65,7 +66,8 @@ def view(digest: Digest, still: dict[str, Told]) -> IncidentView:
     return IncidentView(
         id=digest.id,
         cluster=digest.cluster,
-        title=f"{LIMIT + digest.count} new incidents in cluster {digest.cluster} "
+        cluster_name=digest.called,
+        title=f"{LIMIT + digest.count} new incidents in cluster {digest.called or digest.cluster} "
         f"since {digest.since.astimezone(UTC):%H:%M} UTC",
         severity=severity,
         state="resolved" if digest.resolved_at else "open",

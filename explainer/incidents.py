@@ -87,6 +87,7 @@ class Incidents:
         if isinstance(record, Heartbeat):
             cluster.heartbeat_at, cluster.is_changed = now, True
             cluster.listing_until = now + LISTING if record.listing else None
+            cluster.called = record.name or cluster.called
         if cluster.silence:
             yield heard_again(cluster, now)
         news = cluster.changes.take(record, now) if isinstance(record, Report) else ()
@@ -109,6 +110,10 @@ class Incidents:
             yield from regroup(cluster, now, at_once=True)
             for key in by_age(cluster, cluster.late):
                 yield tell(cluster, cluster.open[key], now)
+
+    def call(self, cluster: str, name: str, now: datetime) -> None:
+        """What people call a cluster, where no heartbeat says it."""
+        self._cluster(cluster, now).called = name
 
     def wanted(self, now: datetime) -> Iterator[Wanted]:
         """What a model is to be asked about. It stays wanted until an Answer says what came of it."""

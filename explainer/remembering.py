@@ -25,6 +25,7 @@ class ClusterRow(Record, frozen=True, kw_only=True):
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
     listing_until: datetime | None = None
+    called: str = ""
 
 
 def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
@@ -47,6 +48,7 @@ def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
             heartbeat_at=cluster.heartbeat_at,
             nothing_ends_before=cluster.nothing_ends_before,
             listing_until=cluster.listing_until,
+            called=cluster.called,
         )
         changed[key_of(name, "cluster")] = encoded(row)
     failing.changed, flapping.changed, cluster.changed, cluster.is_changed = set(), set(), set(), False
@@ -73,6 +75,7 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
     cluster.changes.restore(msgspec.json.decode(value, type=ChangesRow) for _, value in sorts.get("changes", ()))
     cluster.number, cluster.heartbeat_at = own.number, own.heartbeat_at
     cluster.nothing_ends_before, cluster.listing_until = own.nothing_ends_before, own.listing_until
+    cluster.called = own.called
     if own.nothing_ends_before:
         failing.let_nothing_end_before(own.nothing_ends_before)
     heads = [msgspec.json.decode(value, type=Head) for _, value in sorts.get("incident", ())]

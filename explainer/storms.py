@@ -158,7 +158,15 @@ class Storms:
 
     def _made(self, first: IncidentView, since: datetime, now: datetime) -> Digest:
         key = sha256("\0".join((self._sink, first.cluster, first.id)).encode()).hexdigest()[:16]
-        digest = Digest(id=key, cluster=first.cluster, since=since, opened_at=now, taken_at=now, told_at=now)
+        digest = Digest(
+            id=key,
+            cluster=first.cluster,
+            called=first.cluster_name,
+            since=since,
+            opened_at=now,
+            taken_at=now,
+            told_at=now,
+        )
         self._digests[key], self._open[key] = digest, {}
         return digest
 

@@ -34,6 +34,7 @@ def view(cluster: Cluster, head: Head, members: tuple[tuple[Ref, Failure], ...])
     return IncidentView(
         id=head.id,
         cluster=cluster.name,
+        cluster_name=cluster.called,
         title=head.title,
         severity=head.told.severity,
         state="resolved" if head.resolution else "open",

@@ -196,6 +196,7 @@ class Heartbeat(Record, tag="heartbeat", frozen=True, kw_only=True):
     cluster: str
     version: Version
     observed_at: datetime
+    name: str = ""  # what people call the cluster
     listing: bool = False
 
 
@@ -255,6 +256,7 @@ class IncidentView(Record, frozen=True, kw_only=True, omit_defaults=False):
 
     id: str
     cluster: str
+    cluster_name: str = ""  # what people call it
     title: str
     severity: Severity
     state: str  # open or resolved

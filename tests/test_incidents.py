@@ -641,3 +641,13 @@ def test_resolved_incidents_can_be_looked_up_for_a_day(patient: Clock) -> None:
     assert len(list(patient.stage.views(resolved=True))) == 1
     patient.keep()
     assert sum("incident" in key for key in patient.rows) == 1
+
+
+def test_findings_tell_what_people_call_the_cluster_also_after_a_restart(clock: Clock) -> None:
+    clock.feed(Heartbeat(cluster="c", version=Version(1, 1), observed_at=clock.server, name="production"))
+    clock.seq = 1
+    clock.say("Pod shop/a", broken())
+    clock.restart()
+    clock.beat()
+    clock.say("Pod shop/a")
+    assert [each.incident.cluster_name for each in clock.findings] == ["production", "production"]

@@ -59,6 +59,7 @@ async def test_elsewhere_than_on_a_terminal_each_line_is_a_finding() -> None:
     for finding in findings:
         validator.validate(finding)
     assert findings[0]["transition"] == "opened"
+    assert {finding["incident"]["cluster_name"] for finding in findings} == {"testbed"}
     times = [finding["at"] for finding in findings]
     assert times == sorted(times)
 

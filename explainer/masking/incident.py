@@ -9,6 +9,8 @@ from kubewhy.records import IncidentView, Ref
 def told(view: IncidentView) -> Iterator[Name]:
     """What an incident names by itself."""
     yield Name("cluster", view.cluster)
+    if view.cluster_name:
+        yield Name("cluster", view.cluster_name)
     yield from of_refs([view.root, *view.members])
     for failure in view.failures:
         yield from of_refs([failure.object, *([failure.cause] if failure.cause else [])])

@@ -200,6 +200,7 @@ class _Told:
             term=state.count_up("term") if state else 1,
             all_namespaces=self.all_namespaces,
             cluster_id=identity,
+            name=self.settings.cluster.name,
         )
         await watch(
             collector,

@@ -41,8 +41,10 @@ async def replay(
     pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
     teller = Teller(pipeline, sink, router)
     now: datetime | None = None
-    for record, at in _records(recorded.read(path), analyzers, namespaces):
+    recording = recorded.read(path)
+    for record, at in _records(recording, analyzers, namespaces):
         if now is None:
+            incidents.call(recording.header.cluster, recording.header.name, at)
             await teller.tell(pipeline.feed(silence_changes(None, {}, silences), at))
         now = at
         await teller.tell(pipeline.feed([record], now))
