@@ -25,7 +25,7 @@ from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
 from kubewhy.cli.told import renderer
-from kubewhy.contracts import Analyzer, Sink
+from kubewhy.contracts import Analyzer, Sink, State
 from kubewhy.errors import ConfigError
 from kubewhy.runtime.delivery import Delivery, warn
 from kubewhy.runtime.embedded import watch
@@ -170,27 +170,28 @@ class _Told:
         closed = Closed()
         if self.text and not self.recording and sys.stdout.isatty():
             async with Board(Console(), self.incidents.views) as board:
-                await until_stopped(self._to(board, sinks, closed), closed.event)
+                await until_stopped(self._to(board, sinks), closed.event)
             return False
         out = FileIO(sys.stdout.fileno(), "w", closefd=False)
         stdout = StdoutSink(out, closed.by, renderer(Console()) if self.text else render)
-        await until_stopped(self._to(stdout, sinks, closed), closed.event)
+        await until_stopped(self._to(stdout, sinks), closed.event)
         if closed.error and not isinstance(closed.error, BrokenPipeError):
             raise closed.error
         return closed.error is not None
 
-    async def _to(self, stdout: Sink, others: Mapping[str, Sink], closed: "Closed") -> None:
+    async def _to(self, stdout: Sink, others: Mapping[str, Sink]) -> None:
         sinks = {each.called: others.get(each.called, stdout) for each in self.settings.sinks}
+        ours = sinks.keys() - others.keys()
 
-        def say(name: str, line: str) -> None:
-            if name in others or not closed.error:  # what has befallen standard output is told at the end
-                warn(name, line)
+        def delivery(state: State) -> Delivery:
+            # What befalls standard output is told at the end.
+            return Delivery(sinks, state, lambda name, *told: None if name in ours else warn(name, *told), ours)
 
         if self.recording:
             await replay(
                 self.recording,
                 self.analyzers,
-                Delivery(sinks, MemoryState(), say),
+                delivery(MemoryState()),
                 self.router,
                 self.namespaces,
                 no_hold=self.no_hold,
@@ -205,7 +206,7 @@ class _Told:
             if self.text:
                 click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
             with closing(SqliteState(self.state_file)) if self.state_file else nullcontext() as state:
-                await self._watch(cluster, identity, Delivery(sinks, state or MemoryState(), say), state)
+                await self._watch(cluster, identity, delivery(state or MemoryState()), state)
 
     async def _watch(self, cluster: Cluster, identity: str, delivery: Delivery, state: SqliteState | None) -> None:
         collector = LiveCollector(

@@ -1,29 +1,22 @@
-"""What waits for one sink, and how it gets there: in its manner, again where it failed, and none twice."""
+"""Brings one sink what waits for it: in its manner, again where it failed, and none twice."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import msgspec
-
-from kubewhy.contracts import Letter, Sink, State
+from kubewhy.contracts import Sink, State
 from kubewhy.errors import ConfigError, Rejected, RetryLater
-from kubewhy.records import Finding, encode
-from kubewhy.runtime.queueing import Batch, Waiting, next_batch
-
-# Each begins the keys of rows, before the name of the sink.
-OUTBOX = "outbox\x1f"  # what waits, by position
-QUEUED = "queued\x1f"  # the position given last
-CUT = "cut\x1f"  # up to which position a span goes that may have arrived
-MEMO = "memo\x1f"
-DEAD = "dead\x1f"  # what the sink refused for good, and why
+from kubewhy.records import Finding
+from kubewhy.runtime.outbox import Guarded, Outbox, SinkMemo
+from kubewhy.runtime.queueing import Batch
 
 LONGEST_PAUSE = 60.0
 LONGEST_AFTER = 300.0
 MENDING = 60.0  # a person needs longer than a server
 _SAID_FROM = 3  # failures in a row that are worth a line
-_LATEST = datetime.max.replace(tzinfo=UTC)
+_BUGS = 10  # in a row, until what a sink cannot cope with is set aside
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -37,248 +30,152 @@ class Counts:
     lag: timedelta
 
 
-class _Guarded:
-    """A state that remembers that it has failed: its fault must not be taken for a sink's."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self.get, self.scan = state.get, state.scan
-        self.failed: ConfigError | None = None
-
-    def write(self, rows: Mapping[str, bytes | None]) -> None:
-        try:
-            self._state.write(rows)
-        except ConfigError as error:
-            self.failed = error
-            raise
-
-
-class SinkMemo:
-    """What one sink remembers, in rows of its own."""
-
-    def __init__(self, state: State, name: str) -> None:
-        self._state, self._prefix = state, f"{MEMO}{name}\x1f"
-
-    def get(self, key: str) -> bytes | None:
-        return self._state.get(self._prefix + key)
-
-    def put(self, key: str, value: bytes | None) -> None:
-        """None forgets."""
-        self._state.write({self._prefix + key: value})
-
-    def scan(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-        """What is kept under keys that begin so, in their order."""
-        for key, value in self._state.scan(self._prefix + prefix):
-            yield key.removeprefix(self._prefix), value
-
-
-class Dead(msgspec.Struct, frozen=True):
-    """A finding that the sink refused for good."""
-
-    reason: str
-    finding: Finding
-
-
 class Courier:
-    """Brings one sink what waits for it, until cancelled."""
+    """Works for one sink until cancelled. `say` is told what people should know, in a line."""
 
-    def __init__(self, name: str, sink: Sink, state: State, say: Callable[[str], None]) -> None:
-        self._name, self._sink, self._state = name, sink, _Guarded(state)
-        self._say = say  # what people should know of it, in a line
-        self._memo = SinkMemo(self._state, name)
-        self._outbox = f"{OUTBOX}{name}\x1f"
-        self._waiting = list(self._restored())
-        self._cut = int(state.get(CUT + name) or b"0", 16) if self._waiting else 0
-        self._stamped: list[Waiting] = []
-        self._last = int(state.get(QUEUED + name) or b"0", 16)
-        self._now: datetime | None = None
-        self._ending = False
+    def __init__(self, name: str, sink: Sink, state: State, say: Callable[[str, Counts], None]) -> None:
+        self._sink, self._state, self._say = sink, Guarded(state), say
+        self._memo, self._outbox = SinkMemo(self._state, name), Outbox(name, self._state)
+        self._now, self._ending = _FIRST, False
         self._may_spare = True  # a sink may have put something off before a restart
         self._woken, self._moved = asyncio.Event(), asyncio.Event()
-        self._next_call = 0.0  # by the loop's clock
+        self._next_call = 0.0  # by the loop's clock, as `_failing_since`
         self._delivered = self._failed = self._dead = 0
-        self._failures = 0  # in a row
-        self._failing_since: float | None = None
+        self._failures = self._bugs = 0  # in a row
+        self._failing_since = 0.0
         self._said: set[str] = set()
 
-    def stamped(self, finding: Finding) -> dict[str, bytes | None]:
+    def stamp(self, finding: Finding) -> dict[str, bytes | None]:
         """The rows by which it waits from `go` on."""
-        # The first position is the time, so that none comes twice though the state was lost.
-        self._last = (self._last or int(finding.at.timestamp() * 1_000_000)) + 1
-        self._stamped.append(Waiting.of(self._last, finding))
-        return {self._row(self._last): encode(finding), QUEUED + self._name: _hex(self._last)}
+        return self._outbox.stamp(finding)
 
     def go(self) -> None:
         """What was stamped is written, and waits."""
-        if self._stamped:
-            self._waiting += self._stamped
-            self._stamped = []
+        if self._outbox.take():
             self._woken.set()
 
     def tick(self, now: datetime) -> None:
         """It is so late."""
         self._now = now
-        if self._waiting and self._sink.manner.span:
+        if self._sink.manner.span:
             self._woken.set()
 
     def counts(self) -> Counts:
         """How it goes."""
-        lag = timedelta(0)
-        if self._waiting and self._now:
-            lag = max(lag, self._now - self._waiting[0].at)
-        return Counts(self._delivered, self._failed, self._dead, len(self._waiting), lag)
+        lag = self._outbox.lag(self._now)
+        return Counts(self._delivered, self._failed, self._dead, len(self._outbox), lag)
 
     async def run(self) -> None:
-        """Gives batch after batch, and what the sink has put off in between."""
+        """Gives batch after batch, and lets the sink do in between what it has put off."""
         while True:
             self._woken.clear()
-            if self._batch() or self._may_spare:
+            if self._may_spare or self._outbox.is_due(self._sink.manner, self._until):
                 await asyncio.sleep(self._next_call - asyncio.get_running_loop().time())
                 await self._call()
                 self._moved.set()
             else:
                 await self._woken.wait()
 
-    async def end(self, seconds: float, *, patient: bool) -> None:
+    async def end(self, seconds: float | None, *, patient: bool) -> None:
         """Returns once nothing waits, or so many seconds have passed: with patience, since something arrived last."""
         loop = asyncio.get_running_loop()
         self._ending = True
         self._woken.set()
-        delivered, deadline = self._delivered, loop.time() + seconds
-        while self._waiting or self._may_spare:
+        deadline = moved = None
+        while self._outbox or self._may_spare:
             self._moved.clear()
-            if patient and self._delivered > delivered:
-                delivered, deadline = self._delivered, loop.time() + seconds
-            if self._failures and self._next_call >= deadline:
+            if seconds is not None and (deadline is None or (patient and self._delivered != moved)):
+                deadline, moved = loop.time() + seconds, self._delivered
+            if deadline is not None and self._failures and self._next_call >= deadline:
                 break
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._moved.wait()
             except TimeoutError:
                 break
-        if self._waiting:
-            self._say(f"{len(self._waiting)} findings are left undelivered")
+        if self._outbox:
+            self._tell("not all could be delivered before the end")
+
+    @property
+    def _until(self) -> datetime:
+        return _LAST if self._ending else self._now
 
     async def _call(self) -> None:
         """One call of the sink, and what comes of it."""
-        loop = asyncio.get_running_loop()
-        self._next_call = loop.time() + self._sink.manner.apart.total_seconds()
-        batch = self._batch()
+        begun, batch = asyncio.get_running_loop().time(), self._outbox.batch(self._sink.manner, self._until)
+        self._next_call = begun + self._sink.manner.apart.total_seconds()
         try:
             if batch:
                 await self._give(batch)
                 self._may_spare = True
-            else:
-                self._may_spare = await self._sink.spare(self._memo)
+            elif not await self._sink.spare(self._memo):
+                self._may_spare, self._next_call = False, begun
         except RetryLater as error:
-            pause = min(2.0 ** min(self._failures, 9), LONGEST_PAUSE)
-            if error.after is not None:
-                pause = min(max(error.after, 1.0), LONGEST_AFTER)
-            self._fail(pause, str(error), at_once=False)
+            asked = None if error.after is None else min(max(error.after, 1.0), LONGEST_AFTER)
+            self._fail(self._pause() if asked is None else asked, str(error))
         except Rejected as error:
-            # Nothing is lost by what was put off.
             self._may_spare = False
-            self._complain(str(error))
+            self._tell(f"refuses what it had put off ({error})")
         except ConfigError as error:
             self._fail(MENDING, str(error), at_once=True)
         except Exception as error:  # noqa: BLE001 - a bug in one sink must not stop the others
-            reason = f"{type(error).__name__}: this is a bug in kubewhy"
-            self._fail(min(2.0 ** min(self._failures, 9), LONGEST_PAUSE), reason, at_once=True)
+            self._bugs += 1
+            self._fail(self._pause(), _bug(error), at_once=True)
         else:
             self._works()
         if self._state.failed:
             raise self._state.failed
 
     async def _give(self, batch: Batch) -> None:
-        letters = [Letter(position, self._finding(position)) for position in batch.given]
-        if self._sink.manner.span and not self._cut:
-            self._cut = batch.given[-1]
-            self._state.write({CUT + self._name: _hex(self._cut)})
+        letters = self._outbox.letters(batch)
+        if self._sink.manner.span:
+            self._outbox.about_to_give(batch)
         try:
             await self._sink.send(letters, self._memo)
         except Rejected as error:
-            await self._give_singly(batch, letters, str(error))
+            reason = str(error)
+        except (RetryLater, ConfigError):
+            raise
+        except Exception as error:
+            if self._bugs < _BUGS:
+                raise
+            reason = _bug(error)
         else:
-            self._settle(batch.settled, len(letters))
-
-    async def _give_singly(self, batch: Batch, letters: list[Letter], reason: str) -> None:
-        """One of them is refused for good: the others must not suffer from it."""
-        if len(letters) == 1:
-            self._bury(letters[0], batch.settled, reason)
+            self._outbox.settle(batch.settled)
+            self._delivered += len(letters)
             return
-        for letter in letters:
-            incident = letter.finding.incident.id
-            settled = frozenset(
-                each.position
-                for each in self._waiting
-                if each.position in batch.settled and each.incident == incident and each.position <= letter.position
-            )
-            try:
-                await self._sink.send([letter], self._memo)
-            except Rejected as error:
-                self._bury(letter, settled, str(error))
-            else:
-                self._settle(settled, 1)
+        if len(letters) == 1:
+            self._outbox.settle(batch.settled, (letters[0], reason))
+            self._dead += 1
+            self._tell(f"refuses a finding, which is set aside ({reason})")
+            return
+        # It is one of them: the others must not suffer from it.
+        for letter, settled in self._outbox.singly(batch, letters):
+            await self._give(Batch((letter.position,), settled))
 
-    def _settle(self, positions: frozenset[int], arrived: int, rows: dict[str, bytes | None] | None = None) -> None:
-        gone: dict[str, bytes | None] = dict.fromkeys(map(self._row, positions))
-        left = [each for each in self._waiting if each.position not in positions]
-        over = self._cut and (not left or left[0].position > self._cut)
-        if over:
-            gone[CUT + self._name] = None
-        self._state.write({**gone, **(rows or {})})
-        self._waiting = left
-        self._cut = 0 if over else self._cut
-        self._delivered += arrived
+    def _pause(self) -> float:
+        return min(2.0 ** min(self._failures, 9), LONGEST_PAUSE)
 
-    def _bury(self, letter: Letter, settled: frozenset[int], reason: str) -> None:
-        row = msgspec.json.encode(Dead(reason, letter.finding))
-        self._settle(settled, 0, {f"{DEAD}{self._name}\x1f{letter.position:016x}": row})
-        self._dead += 1
-        self._complain(reason)
-
-    def _batch(self) -> Batch | None:
-        if self._cut:
-            return Batch.plain([each for each in self._waiting if each.position <= self._cut])
-        now = _LATEST if self._ending else self._now or datetime.min.replace(tzinfo=UTC)
-        return next_batch(self._waiting, self._sink.manner, now)
-
-    def _fail(self, pause: float, reason: str, *, at_once: bool) -> None:
+    def _fail(self, pause: float, reason: str, *, at_once: bool = False) -> None:
         now = asyncio.get_running_loop().time()
+        self._failing_since = self._failing_since if self._failures else now
         self._failed += 1
         self._failures += 1
-        self._failing_since = self._failing_since or now
         self._next_call = max(self._next_call, now + pause)
         if (at_once and reason not in self._said) or (self._failures >= _SAID_FROM and not self._said):
             self._said.add(reason)
-            self._say(f"{reason}; {len(self._waiting)} wait until it works again")
+            self._tell(f"{reason}; it is tried again")
 
     def _works(self) -> None:
-        if self._said and self._failing_since is not None:
-            lasted = asyncio.get_running_loop().time() - self._failing_since
-            self._say(f"works again after {lasted:.0f} s; {len(self._waiting)} wait")
-        self._failures, self._failing_since = 0, None
+        if self._said:
+            self._tell(f"works again after {asyncio.get_running_loop().time() - self._failing_since:.0f} s")
+        self._failures = self._bugs = 0
         self._said.clear()
 
-    def _complain(self, reason: str) -> None:
-        self._say(f"refuses a finding ({reason}); it is set aside")
-
-    def _row(self, position: int) -> str:
-        return f"{self._outbox}{position:016x}"
-
-    def _finding(self, position: int) -> Finding:
-        return msgspec.json.decode(self._state.get(self._row(position)) or b"", type=Finding)
-
-    def _restored(self) -> Iterator[Waiting]:
-        for key, row in self._state.scan(self._outbox):
-            try:
-                position = int(key.removeprefix(self._outbox), 16)
-                yield Waiting.of(position, msgspec.json.decode(row, type=Finding))
-            except ValueError as error:  # as DecodeError is
-                raise ConfigError(
-                    f"the state holds what this kubewhy cannot read ({error}); name another file, or remove that one"
-                ) from None
+    def _tell(self, line: str) -> None:
+        self._say(line, self.counts())
 
 
-def _hex(position: int) -> bytes:
-    return f"{position:016x}".encode()
+def _bug(error: Exception) -> str:
+    """The sort alone: its words may hold a secret."""
+    return f"{type(error).__name__}: this is a bug in kubewhy"
