@@ -16,7 +16,16 @@ from sinks.settings import FileSettings
 from sinks.stdout import render
 
 _MARK = "last"
-_MENDED_BY_PEOPLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
+_MENDED_BY_PEOPLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENXIO,
+}
 
 
 class Mark(msgspec.Struct, frozen=True):

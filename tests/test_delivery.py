@@ -13,7 +13,6 @@ import pytest
 from kubewhy.contracts import Letter, Manner, Memo, Sink, State
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.records import Finding, Ref, Severity
-from kubewhy.runtime.courier import Counts
 from kubewhy.runtime.delivery import Delivery
 from kubewhy.runtime.outbox import DEAD, MEMO, OUTBOX, Dead
 from kubewhy.runtime.state import MemoryState, SqliteState

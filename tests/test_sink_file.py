@@ -1,5 +1,6 @@
 """The file that findings are appended to: each once, whatever happens to the process, the disk and the file."""
 
+import asyncio
 import os
 import resource
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "findings.jsonl"
 
 
-def sink(path: Path) -> FileSink:
-    return FileSink(FileSettings(type="file", path=path))
+def send(path: Path, told: Sequence[Letter], memory: Memory) -> None:
+    """By a process of its own."""
+    asyncio.run(FileSink(FileSettings(type="file", path=path)).send(told, memory))
 
 
 def many(count: int) -> list[Letter]:
@@ -37,10 +39,10 @@ def lines(told: Sequence[Letter]) -> bytes:
     return b"".join(encode(letter.finding) + b"\n" for letter in told)
 
 
-async def test_each_finding_is_one_line_for_its_owner_alone(path: Path) -> None:
+def test_each_finding_is_one_line_for_its_owner_alone(path: Path) -> None:
     told = many(3)
-    await sink(path).send(told[:2], Memory())
-    await sink(path).send(told[2:], Memory())
+    send(path, told[:2], Memory())
+    send(path, told[2:], Memory())
     assert path.read_bytes() == lines(told)
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -50,58 +52,58 @@ class Dead(BaseException):
 
 
 @pytest.mark.parametrize("half", range(0, 2000, 97))
-async def test_what_a_crash_cut_off_is_told_once(path: Path, half: int) -> None:
+def test_what_a_crash_cut_off_is_told_once(path: Path, half: int) -> None:
     """Killed when so many bytes of the second batch were written; then more is given with it."""
     told, memory = many(5), Memory()
-    await sink(path).send(told[:1], memory)
-    await sink(path).send(told[1:3], memory)
+    send(path, told[:1], memory)
+    send(path, told[1:3], memory)
     whole = lines(told[:3])
     os.truncate(path, min(len(lines(told[:1])) + half, len(whole)))
-    await sink(path).send(told[1:], memory)
+    send(path, told[1:], memory)
     assert path.read_bytes() == lines(told)
 
 
-async def test_after_a_crash_what_was_moved_aside_is_found_again(path: Path) -> None:
+def test_after_a_crash_what_was_moved_aside_is_found_again(path: Path) -> None:
     told, memory = many(3), Memory()
-    await sink(path).send(told[:1], memory)
-    await sink(path).send(told[1:], memory)
+    send(path, told[:1], memory)
+    send(path, told[1:], memory)
     aside = path.rename(path.with_suffix(".1"))
-    await sink(path).send(told[1:], memory)
+    send(path, told[1:], memory)
     assert aside.read_bytes() == lines(told)
     assert not path.exists()
 
 
-async def test_after_a_rotation_another_file_is_begun(path: Path) -> None:
-    told, memory, writer = many(3), Memory(), sink(path)
-    await writer.send(told[:1], memory)
+def test_after_a_rotation_another_file_is_begun(path: Path) -> None:
+    told, memory = many(3), Memory()
+    send(path, told[:1], memory)
     aside = path.rename(path.with_suffix(".1"))
-    await writer.send(told[1:2], memory)
+    send(path, told[1:2], memory)
     path.write_bytes(b"")  # as copytruncate does
-    await writer.send(told[2:], memory)
+    send(path, told[2:], memory)
     assert aside.read_bytes() == lines(told[:1])
     assert path.read_bytes() == lines(told[2:])
 
 
-async def test_what_others_have_written_stays(path: Path) -> None:
+def test_what_others_have_written_stays(path: Path) -> None:
     path.write_bytes(b'{"id": 5}\nno JSON\n')
     told, memory = many(2), Memory()
     for _ in range(2):
-        await sink(path).send(told, memory)
+        send(path, told, memory)
     assert path.read_bytes() == b'{"id": 5}\nno JSON\n' + lines(told)
 
 
-async def test_a_full_disk_leaves_no_half_line(path: Path) -> None:
+def test_a_full_disk_leaves_no_half_line(path: Path) -> None:
     told, memory = many(4), Memory()
-    await sink(path).send(told[:1], memory)
+    send(path, told[:1], memory)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(lines(told[:2])) + 100, before[1]))
     try:
         with pytest.raises(RetryLater, match=r"findings\.jsonl: cannot be written \(File too large\)"):
-            await sink(path).send(told[1:], memory)
+            send(path, told[1:], memory)
         assert path.read_bytes() == lines(told[:1])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    await sink(path).send(told[1:], memory)
+    send(path, told[1:], memory)
     assert path.read_bytes() == lines(told)
 
 
@@ -124,17 +126,17 @@ def pipe(path: Path) -> Path:
         (lambda path: Path("/dev/null"), "is no ordinary file"),
     ],
 )
-async def test_what_cannot_be_written_is_one_line_with_the_remedy(path: Path, make: object, said: str) -> None:
+def test_what_cannot_be_written_is_one_line_with_the_remedy(path: Path, make: object, said: str) -> None:
     assert callable(make)
     with pytest.raises(ConfigError, match=said) as caught:
-        await sink(make(path)).send(many(1), Memory())
+        send(make(path), many(1), Memory())
     assert "name another" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-async def test_what_it_remembers_is_small(path: Path) -> None:
-    memory, writer = Memory(), sink(path)
+def test_what_it_remembers_is_small(path: Path) -> None:
+    memory = Memory()
     for letter in many(20):
-        await writer.send([letter], memory)
+        send(path, [letter], memory)
     ((_, row),) = memory.items()
     assert set(msgspec.json.decode(row)) == {"position", "device", "inode", "size"}
