@@ -31,12 +31,6 @@ class Stage(Protocol[In, Out]):
         ...
 
 
-class Outlet(Protocol):
-    """Takes findings at once, within this process."""
-
-    async def send(self, findings: Sequence[Finding]) -> None: ...
-
-
 class Letter(NamedTuple):
     """A finding on its way to one sink. `position` counts up in that sink's queue, and none is given twice."""
 
@@ -45,7 +39,10 @@ class Letter(NamedTuple):
 
 
 class Memo(Protocol):
-    """What one sink remembers, by the incident's id and whatever else it likes, across restarts. Written at once."""
+    """What one sink remembers, by the incident's id and whatever else it likes, across restarts. Written at once.
+
+    It is not for other threads than that of the event loop.
+    """
 
     def get(self, key: str) -> bytes | None: ...
 

@@ -1,10 +1,9 @@
 """What a settings file may say: one YAML file, closed models, every default here."""
 
 import logging
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
@@ -23,10 +22,11 @@ from explainer.matchers import match_all, parse, parse_all
 from kubewhy.buckets import BucketSettings
 from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
+from kubewhy.faults import first
 from kubewhy.keys import Key
 from kubewhy.records import Severity
 from kubewhy.spelling import hint
-from sinks.settings import StdoutSettings
+from sinks.settings import SinkSettings, StdoutSettings
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     context: str | None = None
     namespaces: tuple[str, ...] = ()  # empty: all
     incidents: IncidentSettings = IncidentSettings()
-    sinks: tuple[StdoutSettings, ...] = (StdoutSettings(type="stdout"),)
+    sinks: tuple[SinkSettings, ...] = (StdoutSettings(type="stdout"),)
     routes: tuple[RouteSettings, ...] = ()  # a sink that none of them names gets everything
     silences: tuple[SilenceSettings, ...] = ()
     explain: ExplainSettings = ExplainSettings()
@@ -178,7 +178,7 @@ def load(path: Path) -> Settings:
     try:
         settings = Settings.model_validate({} if told is None else told)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first(error)}") from None
+        raise ConfigError(f"{path}: {first(error, Settings)}") from None
     now = datetime.now(UTC)
     for index, silence in enumerate(settings.silences):
         if silence.until <= now:
@@ -195,40 +195,3 @@ def load(path: Path) -> Settings:
 def _line(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     return f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-
-
-def _first(error: ValidationError) -> str:
-    """The first fault, by its place, or an unknown key, which may be why another is missing.
-
-    The value is not told: it may be a secret.
-    """
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
-    # Which form of several it was taken for is no key.
-    place = tuple(part for part in fault["loc"] if not str(part).startswith("{"))
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".") or "the file"
-    if fault["type"] == "extra_forbidden":
-        known = _keys(place[:-1])
-        return f"{key}: unknown key{hint(str(place[-1]), known)} (known here: {', '.join(known)})"
-    if fault["type"] == "model_type":
-        return f"{key}: must hold keys and values ({', '.join(_keys(place))})"
-    if fault["type"] == "missing":
-        return f"{key}: is missing; it has to be given"
-    if fault["type"] == "value_error":
-        said = fault["msg"].removeprefix("Value error, ")
-        return f"{key}: {said}" if place else said
-    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}; mend it or leave it out"
-
-
-def _keys(place: Sequence[int | str]) -> list[str]:
-    """The keys that the model at that place knows."""
-    models: dict[Any, type[BaseModel]] = {
-        "cluster": ClusterSettings,
-        "explain": BucketSettings if place[1:2] == ("cache",) else ExplainSettings,
-        "incidents": IncidentSettings,
-        "routes": RouteSettings,
-        "silences": SilenceSettings,
-        "sinks": StdoutSettings,
-    }
-    model = models.get(place[0], Settings) if place else Settings
-    return sorted(model.model_fields)

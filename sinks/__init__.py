@@ -1,1 +1,40 @@
 """Where findings go: one file a destination."""
+
+from collections.abc import Mapping
+from io import FileIO
+
+from kubewhy.contracts import Sink
+from kubewhy.errors import ConfigError
+from sinks.settings import FileSettings, SinkSettings, StdoutSettings
+
+
+def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
+    """The sink of these settings. Raises ConfigError where a secret or its library is missing.
+
+    Each library is imported only here, for it is large, and an extra.
+    """
+    try:
+        return _made(settings, environ)
+    except ImportError as error:
+        raise ConfigError(
+            f"sink {settings.called}: needs a package that is not there ({error.name}): "
+            f"pip install 'kubewhy[{_EXTRAS.get(settings.type, settings.type)}]'"
+        ) from None
+    except ConfigError as error:
+        raise ConfigError(f"sink {settings.called}: {error}") from None
+
+
+# Where the extra is called otherwise than the type.
+_EXTRAS: dict[str, str] = {}
+
+
+def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
+    match settings:
+        case StdoutSettings():
+            from sinks.stdout import StdoutSink
+
+            return StdoutSink(FileIO(1, "w", closefd=False))
+        case FileSettings():
+            from sinks.file import FileSink
+
+            return FileSink(settings)

@@ -1,5 +1,6 @@
 """What each sort of sink has to be told: closed models, every default here."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -11,7 +12,7 @@ class _Sink(BaseModel, extra="forbid", frozen=True):
     With `digest` it is told of many new incidents at once in one digest: the default of what people read in a channel.
     """
 
-    name: str = Field(default="", max_length=63)
+    name: str = Field(default="", max_length=63, pattern=r"^[^\x00-\x1f]*$")
     silenced: bool = False
     digest: bool = False
 
@@ -28,4 +29,11 @@ class StdoutSettings(_Sink, frozen=True):
     type: Literal["stdout"]
 
 
-SinkSettings = Annotated[StdoutSettings, Field(discriminator="type")]
+class FileSettings(_Sink, frozen=True):
+    """A file to which each finding is appended, as one line of JSON."""
+
+    type: Literal["file"]
+    path: Path
+
+
+SinkSettings = Annotated[StdoutSettings | FileSettings, Field(discriminator="type")]

@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
+from kubewhy.contracts import Letter, Manner, Memo
+from kubewhy.errors import RetryLater
 from kubewhy.records import Finding, encode
 
 
@@ -28,29 +30,45 @@ def _escaped(char: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
+# What could not be written waits for another process: this one is about to end.
+_MUCH_LATER = 300.0
+
+
 class StdoutSink:
-    """Writes to one unbuffered stream. Once nobody reads it, `on_closed` is called and the rest goes nowhere."""
+    """Writes to one unbuffered stream. Once that cannot be written to any more, `on_closed` is told why, once."""
+
+    manner = Manner(at_most=1000, worst_first=False)
 
     def __init__(
         self,
         out: BinaryIO,
-        on_closed: Callable[[], None] = lambda: None,
+        on_closed: Callable[[OSError], None] = lambda error: None,
         render: Callable[[Finding], bytes] = render,
     ) -> None:
         self._out = out
         self._on_closed = on_closed
         self._render = render
         self._closed = False
+        self._writing = asyncio.Lock()
 
-    async def send(self, findings: Sequence[Finding]) -> None:
+    async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
         """Returns when all are written, which a slow reader may delay."""
-        if self._closed:
-            return
-        try:
-            await _apart(partial(self._write, b"".join(map(self._render, findings))))
-        except BrokenPipeError:
-            self._closed = True
-            self._on_closed()
+        lines = b"".join(self._render(letter.finding) for letter in letters)
+        async with self._writing:
+            if not self._closed:
+                try:
+                    return await _apart(partial(self._write, lines))
+                except OSError as error:
+                    self._closed = True
+                    self._on_closed(error)
+        raise RetryLater("standard output is closed", _MUCH_LATER)
+
+    async def spare(self, memo: Memo) -> bool:
+        """Nothing is put off."""
+        return False
+
+    async def close(self) -> None:
+        """The stream is not ours."""
 
     def _write(self, lines: bytes) -> None:
         rest = memoryview(lines)

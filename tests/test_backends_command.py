@@ -209,7 +209,7 @@ def test_wrong_usage_is_one_clear_line(shell: Shell, file: Path, words: list[str
     ("text", "told"),
     [
         ("backends: {", "no YAML"),
-        ("- 1", "input should be"),
+        ("- 1", "the file: must hold keys and values (backends, default)"),
         ("nonsense: 1", "nonsense: unknown key"),
         ("backends: [{type: nobody}]", "backends[0].type: there is no such type of backend; known: anthropic"),
         ("backends: [{model: x}]", "backends[0].type: there is no such type of backend"),

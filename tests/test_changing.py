@@ -13,9 +13,8 @@ from collectors.store import kinds_read
 from explainer.changing import KEPT
 from kubewhy import __version__
 from kubewhy.records import Change, Failure, Sort
-from kubewhy.runtime.replaying import replay
+from tests.delivered import Kept, replay
 from tests.test_correlation import ref
-from tests.test_embedded import Kept
 from tests.test_history import MISSING, template
 from tests.test_incidents import Clock, broken
 from tests.world import START, Run, World, iso

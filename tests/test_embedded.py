@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from explainer.digests import is_digest
 from explainer.incidents import Incidents
 from kubewhy import __version__
 from kubewhy.cli.report import judge
-from kubewhy.contracts import Analyzer, Rule, seconds
+from kubewhy.contracts import Analyzer, Letter, Memo, Rule, seconds
 from kubewhy.errors import ConfigError
 from kubewhy.kube.core import Pod
 from kubewhy.records import (
@@ -37,12 +37,12 @@ from kubewhy.records import (
     encode,
 )
 from kubewhy.related import Related
-from kubewhy.runtime.embedded import Pipeline, Record, restore, watch
+from kubewhy.runtime.embedded import Pipeline, Record, restore
 from kubewhy.runtime.oneshot import analyze_recording
-from kubewhy.runtime.replaying import replay
-from kubewhy.runtime.routing import STORM, Routed, Router
-from kubewhy.runtime.state import SqliteState
+from kubewhy.runtime.routing import STORM, Router
+from kubewhy.runtime.state import MemoryState, SqliteState
 from kubewhy.settings import Settings
+from tests.delivered import Kept, replay, watch
 from tests.hurry import hurried
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -81,20 +81,10 @@ def told(findings: Sequence[Finding]) -> list[tuple[str, str, float]]:
     return [(each.transition, each.incident.root.name, (each.at - START).total_seconds()) for each in findings]
 
 
-class Kept:
-    """A sink that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-
-    async def send(self, findings: Sequence[Finding]) -> None:
-        self.findings += findings
-
-
-class Stuck:
+class Stuck(Kept):
     """A sink whose far side never answers."""
 
-    async def send(self, findings: Sequence[Finding]) -> None:
+    async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
         await asyncio.Event().wait()
 
 
@@ -247,15 +237,20 @@ async def test_an_error_of_the_collector_comes_out_after_what_it_said_before() -
 
 
 @hurried
-async def test_an_error_of_the_sink_ends_the_collector() -> None:
-    class Broken:
-        async def send(self, findings: Sequence[Finding]) -> None:
-            raise OSError("no space left")
+async def test_a_state_that_takes_no_more_ends_the_collector() -> None:
+    class Full(MemoryState):
+        """Takes what waits, and cannot forget it."""
 
-    collector = Scripted(*(evidence("a", "Failed", seq) for seq in range(5000)))
-    with pytest.raises(OSError, match="no space left"):
-        await watch(collector, ANALYZERS, Broken(), clock(), no_hold=True)
+        def write(self, rows: Mapping[str, bytes | None]) -> None:
+            if None in rows.values():
+                raise ConfigError("no space left")
+            super().write(rows)
+
+    collector, sink = Scripted(*(evidence("a", "Failed", seq) for seq in range(5000))), Kept()
+    with pytest.raises(ConfigError, match="no space left"):
+        await watch(collector, ANALYZERS, sink, clock(), no_hold=True, state=Full())
     assert collector.closed
+    assert len(sink.findings) == 1
 
 
 @pytest.mark.parametrize("waiting", [1, 5000])
@@ -403,12 +398,16 @@ async def test_a_restart_tells_nothing_twice_and_ends_what_has_ended(tmp_path: P
     assert third.findings[0].incident.id == first.findings[0].incident.id
 
 
+class Killed(BaseException):
+    """Nobody outlives it."""
+
+
 class Dying(Kept):
     """A sink that gets its findings, and then the process is no more."""
 
-    async def send(self, findings: Sequence[Finding]) -> None:
-        await super().send(findings)
-        raise ConfigError("killed")
+    async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
+        await super().send(letters, memo)
+        raise Killed
 
 
 @hurried
@@ -418,7 +417,7 @@ async def test_what_was_sent_but_not_yet_remembered_is_sent_again(tmp_path: Path
         state = SqliteState(tmp_path / "state")
         try:
             await watch(Scripted(beat(), evidence("a", "Failed")), ANALYZERS, sink, clock(), until_idle=30, state=state)
-        except ConfigError:
+        except Killed:
             pass
         finally:
             state.close()
@@ -436,7 +435,7 @@ async def stormed(
 ) -> tuple[Kept, Kept]:
     """What a channel and an archive are told where 200 pods are in that phase."""
     sinks, router = (channel or Kept(), Kept()), Router(settings)
-    routed = Routed(router, dict(zip(("channel", "archive"), sinks, strict=True)))
+    routed = dict(zip(("channel", "archive"), sinks, strict=True))
     collector = Scripted(beat(), *(evidence(f"p{number}", phase) for number in range(200)))
     await watch(collector, ANALYZERS, routed, clock(), until_idle=40, state=state, router=router)
     return sinks
@@ -469,13 +468,13 @@ async def test_a_digest_that_was_sent_but_not_yet_remembered_is_sent_again(tmp_p
     class Fragile(Kept):
         """Dies once a digest has arrived that says so."""
 
-        async def send(self, findings: Sequence[Finding]) -> None:
-            await super().send(findings)
-            if any(is_digest(each.incident) and each.transition == last for each in findings):
-                raise ConfigError("killed")
+        async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
+            await super().send(letters, memo)
+            if any(is_digest(each.finding.incident) and each.finding.transition == last for each in letters):
+                raise Killed
 
     state, fragile = SqliteState(tmp_path / "state"), Fragile()
-    with pytest.raises(ConfigError, match="killed"):
+    with pytest.raises(Killed):
         await stormed(state, "Failed", channel=fragile)
     again, _ = await stormed(state, "Failed")
     state.close()
@@ -501,7 +500,7 @@ async def test_what_a_sink_without_digests_had_of_them_is_forgotten(tmp_path: Pa
 async def test_without_a_state_nothing_is_kept_of_what_would_be_written() -> None:
     incidents, router = Incidents(), Router(DIGESTS)
     channel = Kept()
-    routed = Routed(router, {"channel": channel, "archive": Kept()})
+    routed = {"channel": channel, "archive": Kept()}
     collector = Scripted(beat(), *(evidence(f"p{number}", "Failed") for number in range(30)))
     await watch(collector, ANALYZERS, routed, clock(), until_idle=40, incidents=incidents, router=router)
     assert told(channel.findings)
@@ -512,7 +511,7 @@ async def test_a_recording_has_its_digests_too(path: Path) -> None:
     failing = [(1.0, f"p{number}", "Failed") for number in range(30)]
     record(path, *failing, *((90.0, name, "Running") for _, name, _ in failing), end=95)
     channel, router = Kept(), Router(DIGESTS)
-    routed = Routed(router, {"channel": channel, "archive": Kept()})
+    routed = {"channel": channel, "archive": Kept()}
     await replay(path, ANALYZERS, routed, router=router)
     digests = [each for each in channel.findings if is_digest(each.incident)]
     assert told(digests) == [("opened", "c", 11), ("updated", "c", 21), ("resolved", "c", 91)]
@@ -521,7 +520,7 @@ async def test_a_recording_has_its_digests_too(path: Path) -> None:
 async def test_a_recording_that_ends_in_a_storm_tells_how_large_it_has_become(path: Path) -> None:
     record(path, *((1.0, f"p{number}", "Failed") for number in range(30)), end=12)
     channel, router = Kept(), Router(DIGESTS)
-    await replay(path, ANALYZERS, Routed(router, {"channel": channel, "archive": Kept()}), router=router)
+    await replay(path, ANALYZERS, {"channel": channel, "archive": Kept()}, router=router)
     last = channel.findings[-1]
     assert (last.transition, last.incident.member_count) == ("updated", 10)
 

@@ -398,7 +398,7 @@ async def test_a_model_that_is_not_there_is_said_in_one_line(tmp_path: Path, mon
     ("settings", "fault"),
     [
         ("{backends: [{type: openia, model: m}]}", "explain.backends[0]"),
-        ("{backends: [{type: openai}]}", "explain.backends[0].openai.model: is missing"),
+        ("{backends: [{type: openai}]}", "explain.backends[0].model: is missing"),
         ("{backends: [{type: ollama, model: m}, {type: ollama, model: n}]}", "there is another backend ollama"),
         ("{prices: {openai: {input: 1, output: 2}}}", "there is no backend openai"),
         ("{daily_tokens: -1}", "explain.daily_tokens"),

@@ -9,13 +9,15 @@ import msgspec
 import pytest
 
 from explainer.incidents import Incidents
+from kubewhy.contracts import Letter, Memo
 from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Ref, Version, encode, key_hash
-from kubewhy.runtime.embedded import Record, watch
-from kubewhy.runtime.routing import Routed, Router
+from kubewhy.runtime.embedded import Record
+from kubewhy.runtime.routing import Router
 from kubewhy.runtime.state import SqliteState
 from kubewhy.settings import Settings
+from tests.delivered import Kept, watch
 from tests.hurry import hurried
-from tests.test_embedded import ANALYZERS, START, Kept, clock, evidence
+from tests.test_embedded import ANALYZERS, START, clock, evidence
 from tests.test_told_once import missing_secret
 from tests.world import Run, World
 
@@ -36,8 +38,8 @@ HISTORY = [
 SETTINGS = Settings.model_validate({"sinks": [{"type": "stdout"}], "routes": [{"sinks": ["stdout"]}]})
 
 
-class Killed(Exception):
-    pass
+class Killed(BaseException):
+    """Nobody outlives it."""
 
 
 class Life:
@@ -68,9 +70,9 @@ class MortalSink(Kept):
         super().__init__()
         self._life = life
 
-    async def send(self, findings: Sequence[Finding]) -> None:
+    async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
         self._life.step()
-        await super().send(findings)
+        await super().send(letters, memo)
         self._life.step()
 
 
@@ -121,7 +123,7 @@ async def live(cluster: Cluster, path: Path, life: Life, keep_open: float) -> li
         await watch(
             cluster,
             ANALYZERS,
-            Routed(router, {"stdout": sink}),
+            sink,
             clock(),
             no_hold=True,
             state=state,

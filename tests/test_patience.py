@@ -9,15 +9,14 @@ import analyzers
 from explainer.incidents import Incidents
 from kubewhy.cli.run import patience
 from kubewhy.records import Finding, Heartbeat, Version
-from kubewhy.runtime.embedded import watch
 from kubewhy.runtime.state import SqliteState
 from kubewhy.settings import IncidentSettings, Settings
+from tests.delivered import Kept, watch
 from tests.hurry import hurried
 from tests.test_embedded import (
     ANALYZERS,
     EXAMPLE,
     START,
-    Kept,
     Scripted,
     after,
     clock,

@@ -1,7 +1,7 @@
 """Which sinks are told what."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explainer.digests import is_digest
+from kubewhy.contracts import Letter
 from kubewhy.errors import ConfigError
 from kubewhy.records import Finding, Ref, Severity, Told
-from kubewhy.runtime.routing import ROUTED, Routed, Router
+from kubewhy.runtime.routing import ROUTED, Router
+from kubewhy.runtime.state import MemoryState
 from kubewhy.settings import Settings, load
-from tests.memory import MemoryState
+from tests.delivered import Kept
 from tests.views import told, view
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -150,7 +152,7 @@ def play(steps: list[Any], *, restart: bool) -> list[tuple[str, str, list[str]]]
             router = Router(settings(CRITICAL, SHOP))
             router.restore(state)
     still = {f"{ROUTED}{key}" for key in begun if not any(each[:2] == (key, "resolved") for each in told)}
-    assert set(state.kept) == still
+    assert {key for key, _ in state.scan()} == still
     return told
 
 
@@ -170,15 +172,13 @@ def test_just_those_who_were_told_of_an_incident_are_told_of_its_end(steps: list
             told[key] |= set(sinks)
 
 
-class Kept:
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    async def send(self, findings: Sequence[Finding]) -> None:
-        self.told += [each.id for each in findings]
+def post(router: Router, sinks: Mapping[str, Kept], findings: Sequence[Finding]) -> None:
+    for one in findings:
+        for name, share in router.shares(one):
+            sinks[name].letters.append(Letter(0, share))
 
 
-async def test_each_sink_gets_its_share_in_order() -> None:
+def test_each_sink_gets_its_share_in_order() -> None:
     sinks = {name: Kept() for name in ("pager", "team", "archive")}
     findings = [
         finding("opened", failure("a", "critical", "bank"), key="1"),
@@ -186,7 +186,7 @@ async def test_each_sink_gets_its_share_in_order() -> None:
         finding("opened", failure("a", "critical"), key="3"),
         finding("opened", failure("a"), key="4", silenced=True),
     ]
-    await Routed(Router(settings(CRITICAL, SHOP)), sinks).send(findings)
+    post(Router(settings(CRITICAL, SHOP)), sinks, findings)
     assert sinks["pager"].told == ["1 opened", "3 opened"]
     assert sinks["team"].told == ["2 opened", "3 opened"]
     assert sinks["archive"].told == ["1 opened", "2 opened", "3 opened", "4 opened"]
@@ -196,16 +196,15 @@ def many(count: int, severity: str = "warning") -> list[Finding]:
     return [finding("opened", failure("a", severity), key=f"{severity} {number}") for number in range(count)]
 
 
-async def test_only_what_a_sink_is_told_makes_a_storm_of_it() -> None:
+def test_only_what_a_sink_is_told_makes_a_storm_of_it() -> None:
     sinks = {name: Kept() for name in ("pager", "team", "archive")}
     told = settings(CRITICAL).model_dump() | {"sinks": [{**each, "digest": True} for each in SINKS[:2]] + SINKS[2:]}
     router = Router(Settings.model_validate(told))
-    routed = Routed(router, sinks)
-    await routed.send(many(30) + many(20, "critical"))
+    post(router, sinks, many(30) + many(20, "critical"))
     assert len(sinks["pager"].told) == 20
     assert len(sinks["team"].told) == 50 + 1
     assert len(sinks["archive"].told) == 50
-    await routed.send(router.tick(NOW + timedelta(seconds=10)))
+    post(router, sinks, router.tick(NOW + timedelta(seconds=10)))
     assert [len(sink.told) for sink in sinks.values()] == [20, 50 + 2, 50]
     assert len(set(sinks["team"].told)) == 50 + 2
 

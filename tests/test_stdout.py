@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from kubewhy.errors import RetryLater
 from kubewhy.records import encode
 from sinks.stdout import StdoutSink, printable
+from tests.delivered import Memory, letters
 from tests.test_incidents import Clock, broken
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "broken-shop.kwrec"
@@ -27,25 +29,26 @@ def findings() -> Clock:
 
 async def test_each_finding_is_one_line_of_json() -> None:
     out, found = io.BytesIO(), findings().findings
-    await StdoutSink(out).send(found)
+    await StdoutSink(out).send(letters(found), Memory())
     assert out.getvalue().splitlines() == [encode(each) for each in found]
 
 
 async def test_a_closed_pipe_ends_quietly_and_says_so_once() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    closed: list[bool] = []
+    closed: list[OSError] = []
     with os.fdopen(writer, "wb", buffering=0) as out:
-        sink = StdoutSink(out, lambda: closed.append(True))
-        await sink.send(findings().findings)
-        await sink.send(findings().findings)
-    assert closed == [True]
+        sink = StdoutSink(out, closed.append)
+        for _ in range(2):
+            with pytest.raises(RetryLater):
+                await sink.send(letters(findings().findings), Memory())
+    assert list(map(type, closed)) == [BrokenPipeError]
 
 
 async def test_what_is_written_is_what_it_is_told_to_make_of_a_finding() -> None:
     out = io.BytesIO()
     sink = StdoutSink(out, render=lambda finding: finding.transition.encode() + b"!")
-    await sink.send(findings().findings)
+    await sink.send(letters(findings().findings), Memory())
     assert out.getvalue() == b"opened!resolved!"
 
 
@@ -56,7 +59,9 @@ async def test_a_slow_reader_gets_everything(blocking: bool) -> None:
     read: list[bytes] = []
     with os.fdopen(reader, "rb") as source, os.fdopen(writer, "wb", buffering=0) as out:
         reading = threading.Thread(target=lambda: read.append(source.read()))
-        sending = asyncio.create_task(StdoutSink(out, render=lambda finding: b"x" * 300_000).send(findings().findings))
+        sending = asyncio.create_task(
+            StdoutSink(out, render=lambda finding: b"x" * 300_000).send(letters(findings().findings), Memory())
+        )
         await asyncio.sleep(0)
         reading.start()
         await sending
@@ -72,7 +77,7 @@ async def test_a_reader_that_has_stopped_does_not_keep_us_from_ending() -> None:
         os.set_blocking(writer, False)
         out.write(b"x" * 1_000_000)  # as much as goes in
         os.set_blocking(writer, True)
-        sending = asyncio.create_task(StdoutSink(out).send(findings().findings))
+        sending = asyncio.create_task(StdoutSink(out).send(letters(findings().findings), Memory()))
         await asyncio.sleep(0)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -106,7 +111,7 @@ async def test_what_only_a_patient_writer_gets_written_is_written_whole() -> Non
     os.set_blocking(writer, False)
     found = findings().findings * 500
     with os.fdopen(writer, "wb", buffering=0) as out, os.fdopen(reader, "rb") as read:
-        sending = asyncio.create_task(StdoutSink(out).send(found))
+        sending = asyncio.create_task(StdoutSink(out).send(letters(found), Memory()))
         lines = [await asyncio.to_thread(read.readline) for _ in found]
         await sending
     assert lines == [encode(each) + b"\n" for each in found]

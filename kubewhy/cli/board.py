@@ -13,7 +13,8 @@ from rich.text import Text
 from kubewhy.cli.plain import clean
 from kubewhy.cli.text import COLOUR, age
 from kubewhy.cli.told import lines
-from kubewhy.records import Finding, IncidentView
+from kubewhy.contracts import Letter, Manner, Memo
+from kubewhy.records import IncidentView
 
 # Lines of a terminal that the table leaves to what happens.
 _LEFT = 8
@@ -46,16 +47,25 @@ def table(incidents: Iterable[IncidentView], now: datetime, most: int = 1000) ->
 class Board:
     """A sink for a terminal: prints what happens, and keeps the table beneath it. An asynchronous context manager."""
 
+    manner = Manner(at_most=1000, worst_first=False)
+
     def __init__(self, console: Console, incidents: Callable[[], Iterable[IncidentView]]) -> None:
         self._console, self._incidents = console, incidents
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
-    async def send(self, findings: Sequence[Finding]) -> None:
+    async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
         """Prints each at once."""
-        for finding in findings:
-            for line in lines(finding):
+        for letter in letters:
+            for line in lines(letter.finding):
                 self._console.print(line, soft_wrap=True, highlight=False)
         self._draw()
+
+    async def spare(self, memo: Memo) -> bool:
+        """Nothing is put off."""
+        return False
+
+    async def close(self) -> None:
+        """The terminal is not ours."""
 
     async def __aenter__(self) -> "Board":
         self._live.start()

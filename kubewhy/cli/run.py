@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,15 +25,17 @@ from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
 from kubewhy.cli.told import renderer
-from kubewhy.contracts import Analyzer, Outlet
+from kubewhy.contracts import Analyzer, Sink, State
 from kubewhy.errors import ConfigError
+from kubewhy.runtime.delivery import Delivery, warn
 from kubewhy.runtime.embedded import watch
 from kubewhy.runtime.replaying import replay
-from kubewhy.runtime.routing import Routed, Router
+from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import of_settings
-from kubewhy.runtime.state import SqliteState
+from kubewhy.runtime.state import MemoryState, SqliteState
 from kubewhy.settings import ExplainSettings, Settings, load
 from kubewhy.spelling import hint
+from sinks import make
 from sinks.stdout import StdoutSink, render
 
 if TYPE_CHECKING:
@@ -152,33 +154,48 @@ class _Told:
 
     async def to_stdout(self) -> bool:
         """Until it ends or is stopped. True when nobody reads on."""
+        sinks: dict[str, Sink] = {}
         try:
-            return await self._told()
+            for each in self.settings.sinks:
+                if each.type != "stdout":
+                    sinks[each.called] = make(each, os.environ)
+            return await self._told(sinks)
         finally:
+            for sink in sinks.values():
+                await sink.close()
             if self.calls:
                 await self.calls.close()
 
-    async def _told(self) -> bool:
-        closed = asyncio.Event()
+    async def _told(self, sinks: Mapping[str, Sink]) -> bool:
+        closed = Closed()
         if self.text and not self.recording and sys.stdout.isatty():
             async with Board(Console(), self.incidents.views) as board:
-                await until_stopped(self._to(board), closed)
+                await until_stopped(self._to(board, sinks), closed.event)
             return False
         out = FileIO(sys.stdout.fileno(), "w", closefd=False)
-        await until_stopped(self._to(StdoutSink(out, closed.set, renderer(Console()) if self.text else render)), closed)
-        return closed.is_set()
+        stdout = StdoutSink(out, closed.by, renderer(Console()) if self.text else render)
+        await until_stopped(self._to(stdout, sinks), closed.event)
+        if closed.error and not isinstance(closed.error, BrokenPipeError):
+            raise closed.error
+        return closed.error is not None
 
-    async def _to(self, stdout: Outlet) -> None:
-        sink = Routed(self.router, {each.called: stdout for each in self.settings.sinks})
+    async def _to(self, stdout: Sink, others: Mapping[str, Sink]) -> None:
+        sinks = {each.called: others.get(each.called, stdout) for each in self.settings.sinks}
+        ours = sinks.keys() - others.keys()
+
+        def delivery(state: State) -> Delivery:
+            # What befalls standard output is told at the end.
+            return Delivery(sinks, state, lambda name, *told: None if name in ours else warn(name, *told), ours)
+
         if self.recording:
             await replay(
                 self.recording,
                 self.analyzers,
-                sink,
+                delivery(MemoryState()),
+                self.router,
                 self.namespaces,
                 no_hold=self.no_hold,
                 incidents=self.incidents,
-                router=self.router,
                 silences=of_settings(self.settings),
                 calls=self.calls,
             )
@@ -189,9 +206,9 @@ class _Told:
             if self.text:
                 click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
             with closing(SqliteState(self.state_file)) if self.state_file else nullcontext() as state:
-                await self._watch(cluster, identity, sink, state)
+                await self._watch(cluster, identity, delivery(state or MemoryState()), state)
 
-    async def _watch(self, cluster: Cluster, identity: str, sink: Outlet, state: SqliteState | None) -> None:
+    async def _watch(self, cluster: Cluster, identity: str, delivery: Delivery, state: SqliteState | None) -> None:
         collector = LiveCollector(
             cluster,
             self.analyzers,
@@ -205,16 +222,29 @@ class _Told:
         await watch(
             collector,
             self.analyzers,
-            sink,
+            delivery,
+            self.router,
             cluster.now,
             until_idle=self.until_idle,
             no_hold=self.no_hold,
             state=state,
             incidents=self.incidents,
-            router=self.router,
             silences=of_settings(self.settings),
             calls=self.calls,
         )
+
+
+class Closed:
+    """Standard output, once it takes no more, and why."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.error: OSError | None = None
+
+    def by(self, error: OSError) -> None:
+        """This happened to it."""
+        self.error = error
+        self.event.set()
 
 
 def _calls(settings: ExplainSettings) -> "Calls | None":

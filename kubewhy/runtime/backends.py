@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from explainer.backends.settings import BackendSettings
 from kubewhy.errors import ConfigError
+from kubewhy.faults import first
 from kubewhy.spelling import hint
 
 _SETTINGS: TypeAdapter[BackendSettings] = TypeAdapter(BackendSettings)
@@ -66,7 +67,7 @@ def settings_of(told: Mapping[str, Any]) -> BackendSettings:
     try:
         return _SETTINGS.validate_python(dict(told))
     except ValidationError as error:
-        raise ConfigError(_first(error)) from None
+        raise ConfigError(first(error, BackendSettings, "backend")) from None
 
 
 def load(path: Path) -> Kept:
@@ -82,7 +83,7 @@ def load(path: Path) -> Kept:
     try:
         kept = Kept.model_validate({} if told is None else told)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first(error)}") from None
+        raise ConfigError(f"{path}: {first(error, Kept)}") from None
     names = [each.called for each in kept.backends]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"{path}: there are two backends {twice}; give each a `name` of its own")
@@ -119,27 +120,3 @@ def changing(path: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}); mend that, or name another --file") from None
-
-
-def _first(error: ValidationError) -> str:
-    """The first fault, by its place. The value is not told: it may be a secret."""
-    faults = error.errors(include_url=False, include_input=False)
-    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
-    types = [part for part in fault["loc"] if part in _MODELS]
-    # The type is no key of its own.
-    loc = [part for part in fault["loc"] if part not in _MODELS]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".") or "type"
-    match fault["type"]:
-        case "union_tag_invalid" | "union_tag_not_found":
-            where = "" if key == "type" else f"{key}.type: "
-            return f"{where}there is no such type of backend; known: {', '.join(TYPES)}"
-        case "extra_forbidden":
-            model = _MODELS[str(types[0])] if types else Kept
-            known = sorted(model.model_fields)
-            return f"{key}: unknown key{hint(str(loc[-1]), known)} (known here: {', '.join(known)})"
-        case "missing":
-            return f"{key}: is missing; it has to be given"
-        case "value_error":
-            said = fault["msg"].removeprefix("Value error, ")
-            return f"{key}: {said}" if loc else said
-    return f"{key}: {fault['msg'][0].lower()}{fault['msg'][1:]}; mend it or leave it out"

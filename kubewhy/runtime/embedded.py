@@ -11,7 +11,7 @@ import msgspec
 from analyzers.stage import AnalyzerStage
 from collectors.gather import content_hash
 from explainer.incidents import Incidents
-from kubewhy.contracts import Analyzer, Collector, Outlet, State
+from kubewhy.contracts import Analyzer, Collector, State
 from kubewhy.errors import ConfigError
 from kubewhy.records import (
     Answer,
@@ -25,6 +25,7 @@ from kubewhy.records import (
     SilenceChange,
     Tick,
 )
+from kubewhy.runtime.delivery import Delivery
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
 
@@ -35,7 +36,7 @@ Control = Inventory | Heartbeat | SilenceChange | Answer | Tick
 Record = Evidence | Control
 TICK = timedelta(seconds=1)
 INCIDENTS = "incidents\x1f"  # begins the keys of their rows
-SENDING = "sending"  # the key of what is being told
+SENDING = "sending"  # the key of what an earlier version was about to tell
 _UNREADABLE = "the state holds what this kubewhy cannot read ({}); name another file, or remove that one"
 _WAITING = 100  # records between the collector and the rest; more, and the collector waits
 
@@ -100,55 +101,52 @@ def at_once(report: Report) -> Report:
 
 
 class Teller:
-    """Tells findings: what is to be told is remembered first, so that a crash in between repeats it, word for word."""
+    """Queues findings for the sinks they are for and writes what is to be remembered, both or neither.
 
-    def __init__(
-        self, pipeline: Pipeline, sink: Outlet, router: Router | None = None, state: State | None = None
-    ) -> None:
-        self._pipeline, self._sink, self._router, self._state = pipeline, sink, router, state
+    Without a state, nothing is remembered but what waits.
+    """
 
-    async def again(self) -> None:
-        """Tells what was to be told when the process ended, and may not have been."""
+    def __init__(self, pipeline: Pipeline, delivery: Delivery, router: Router, state: State | None = None) -> None:
+        self._pipeline, self._delivery, self._router, self._state = pipeline, delivery, router, state
+
+    def again(self) -> None:
+        """Queues what an earlier version of kubewhy was about to tell when it ended."""
         if self._state and (unsent := sending(self._state)):
-            await self._send(unsent)
+            self._queue(unsent, {SENDING: None})
 
-    async def tell(self, findings: list[Finding]) -> None:
-        """Returns once they have arrived."""
+    def tell(self, findings: list[Finding]) -> None:
+        """Returns once they are queued."""
         # Rows are asked for also where nobody keeps them: what has changed would pile up for as long as this runs.
-        rows = self._pipeline.rows()
-        if self._state:
-            self._state.write({**rows, **({SENDING: msgspec.json.encode(findings)} if findings else {})})
-        if findings:
-            await self._send(findings)
+        self._queue(findings, self._pipeline.rows())
 
-    async def tick(self, now: datetime) -> None:
+    def tick(self, now: datetime) -> None:
         """Tells the digests that are due."""
-        if self._router and (due := self._router.tick(now)):
-            await self.tell(due)
+        if due := self._router.tick(now):
+            self.tell(due)
+        self._delivery.tick(now)
 
-    async def end(self, now: datetime) -> None:
+    def end(self, now: datetime) -> None:
         """Tells what has waited, for nothing comes after."""
-        await self.tell(self._pipeline.flush(now))
-        await self.tell(self._router.flush(now) if self._router else [])
+        self.tell(self._pipeline.flush(now))
+        self.tell(self._router.flush(now))
 
-    async def _send(self, findings: list[Finding]) -> None:
-        await self._sink.send(findings)
-        rows = self._router.rows() if self._router else {}
-        if self._state:
-            self._state.write({**rows, SENDING: None})
+    def _queue(self, findings: list[Finding], rows: dict[str, bytes | None]) -> None:
+        shares = [share for finding in findings for share in self._router.shares(finding)]
+        rows |= self._router.rows()
+        self._delivery.post(shares, rows if self._state else {})
 
 
 async def watch(
     collector: Collector,
     analyzers: Sequence[Analyzer[Any]],
-    sink: Outlet,
+    delivery: Delivery,
+    router: Router,
     clock: Callable[[], datetime],
     *,
     until_idle: float | None = None,
     no_hold: bool = False,
     state: State | None = None,
     incidents: Incidents | None = None,
-    router: Router | None = None,
     silences: Sequence[Silence] = (),
     calls: "Calls | None" = None,
 ) -> None:
@@ -156,16 +154,15 @@ async def watch(
     incidents = incidents or Incidents()
     if state:
         restore(incidents, state)
-        if router:
-            router.restore(state)
+        router.restore(state)
         if calls:
             calls.restore(state)
     pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
-    teller = Teller(pipeline, sink, router, state)
-    await teller.again()
+    teller = Teller(pipeline, delivery, router, state)
+    teller.again()
     seen, begun = already_seen(incidents.silences()), False
     idle = _Idle(until_idle, asyncio.get_running_loop().time)
-    async with aclosing(_with_ticks(collector)) as records:
+    async with delivery.running(), aclosing(_with_ticks(collector)) as records:
         async for record in records:
             now, ticks = clock(), isinstance(record, Tick)
             # Before the first record of all: what is silenced must not be told for a moment at each start.
@@ -173,16 +170,17 @@ async def watch(
             begun = True
             answers = calls.take() if calls else []
             findings = pipeline.feed((*changes, *answers, record), now)
-            await teller.tell(findings)
+            teller.tell(findings)
             if ticks:
-                await teller.tick(now)
+                teller.tick(now)
                 if calls:
                     calls.start(incidents.wanted(now))
                 if calls and state:
                     calls.spent(state)
             if idle.is_over(record, busy=any(map(_begins_or_ends, findings)) or (calls is not None and calls.running)):
                 break
-    await teller.end(clock())
+        teller.end(clock())
+        await delivery.end()
 
 
 def _begins_or_ends(finding: Finding) -> bool:

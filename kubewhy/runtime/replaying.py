@@ -12,8 +12,9 @@ from collectors.index import Key
 from collectors.store import Store, kinds_read
 from explainer.incidents import Incidents
 from explainer.wanting import SETTLED
-from kubewhy.contracts import Analyzer, Outlet
+from kubewhy.contracts import Analyzer
 from kubewhy.records import Evidence, Silence, Tick, Version
+from kubewhy.runtime.delivery import Delivery
 from kubewhy.runtime.embedded import TICK, Pipeline, Teller
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import silence_changes
@@ -27,35 +28,37 @@ _TICKS = 100_000  # in one go
 async def replay(
     path: Path,
     analyzers: Sequence[Analyzer[Any]],
-    sink: Outlet,
+    delivery: Delivery,
+    router: Router,
     namespaces: tuple[str, ...] = (),
     *,
     no_hold: bool = False,
     incidents: Incidents | None = None,
-    router: Router | None = None,
     silences: Sequence[Silence] = (),
     calls: "Calls | None" = None,
 ) -> None:
     """Runs a recording, or those namespaces of it, to its end."""
     incidents = incidents or Incidents()
     pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
-    teller = Teller(pipeline, sink, router)
+    teller = Teller(pipeline, delivery, router)
     now: datetime | None = None
     recording = recorded.read(path)
-    for record, at in _records(recording, analyzers, namespaces):
-        if now is None:
-            incidents.call(recording.header.cluster, recording.header.name, at)
-            await teller.tell(pipeline.feed(silence_changes(None, {}, silences), at))
-        now = at
-        await teller.tell(pipeline.feed([record], now))
-        if isinstance(record, Tick):
-            await teller.tick(now)
-        await asyncio.sleep(0)  # so that a signal can end it
-    if now:
-        await teller.end(now)
-        # A recording is over in no time: what is open at its end is explained then.
-        while calls and await calls.round(incidents.wanted(now + SETTLED)):
-            await teller.tell(pipeline.feed(calls.take(), now))
+    async with delivery.running():
+        for record, at in _records(recording, analyzers, namespaces):
+            if now is None:
+                incidents.call(recording.header.cluster, recording.header.name, at)
+                teller.tell(pipeline.feed(silence_changes(None, {}, silences), at))
+            now = at
+            teller.tell(pipeline.feed([record], now))
+            if isinstance(record, Tick):
+                teller.tick(now)
+            await asyncio.sleep(0)  # so that a signal can end it
+        if now:
+            teller.end(now)
+            # A recording is over in no time: what is open at its end is explained then.
+            while calls and await calls.round(incidents.wanted(now + SETTLED)):
+                teller.tell(pipeline.feed(calls.take(), now))
+        await delivery.end()
 
 
 def _records(

@@ -1,6 +1,6 @@
 """Which findings go to which sinks, by the routes of the settings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,7 +9,7 @@ import msgspec
 from explainer.digests import is_digest
 from explainer.matchers import LABEL, NAMESPACE_LABEL, Matchers, fit, parse_all
 from explainer.storms import Storms
-from kubewhy.contracts import Outlet, State
+from kubewhy.contracts import State
 from kubewhy.records import Finding, IncidentView, Severity, Told
 from kubewhy.settings import Settings
 
@@ -123,22 +123,6 @@ class Router:
 
     def _fitting(self, incident: IncidentView) -> frozenset[str]:
         return frozenset(name for route in self._routes if route.fits(incident) for name in route.sinks)
-
-
-class Routed:
-    """A sink that gives to each of several sinks what is for it."""
-
-    def __init__(self, router: Router, sinks: Mapping[str, Outlet]) -> None:
-        self._router, self._sinks = router, sinks
-
-    async def send(self, findings: Sequence[Finding]) -> None:
-        """One sink after the other."""
-        shares: dict[str, list[Finding]] = {}
-        for finding in findings:
-            for name, each in self._router.shares(finding):
-                shares.setdefault(name, []).append(each)
-        for name, share in shares.items():
-            await self._sinks[name].send(share)
 
 
 def _labels(incident: IncidentView, failure: Told) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What survives a restart of one process: rows of bytes by key, in one SQLite file."""
+"""What survives a restart of one process: rows of bytes by key, in one SQLite file; and what does not, in memory."""
 
 import logging
 import os
@@ -67,6 +67,29 @@ class SqliteState:
     def close(self) -> None:
         """Writes what is left."""
         self._connection.close()
+
+
+class MemoryState:
+    """Rows that last as long as the process."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        """The row of that key."""
+        return self._rows.get(key)
+
+    def write(self, rows: Mapping[str, bytes | None]) -> None:
+        """None deletes."""
+        for key, row in rows.items():
+            if row is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = row
+
+    def scan(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        """All rows whose keys begin so, in the order of their keys."""
+        yield from sorted((key, row) for key, row in self._rows.items() if key.startswith(prefix))
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -1,0 +1,66 @@
+"""What sinks deliver to in the conformance tests: one entry for each sort of sink."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from kubewhy.contracts import Sink
+from kubewhy.errors import ConfigError
+from sinks import make
+from sinks.settings import FileSettings, SinkSettings
+from sinks.stdout import StdoutSink
+
+
+class Trouble(NamedTuple):
+    """`make` makes it, `mend` ends it; while it lasts, `send` raises that."""
+
+    raises: type[Exception]
+    make: Callable[[], None]
+    mend: Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FarSide:
+    """`seen` is all that a person there gets to see. No secret may stand in an error."""
+
+    sink: Callable[[], Sink]
+    seen: Callable[[], object]
+    secrets: tuple[str, ...] = ()
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
+
+
+def of(
+    settings: SinkSettings, environ: Mapping[str, str], seen: Callable[[], object], troubles: Mapping[str, Trouble]
+) -> FarSide:
+    """That of a sink as people set it up. All that its environment holds is secret."""
+    return FarSide(sink=lambda: make(settings, environ), seen=seen, secrets=tuple(environ.values()), troubles=troubles)
+
+
+@asynccontextmanager
+async def stdout(folder: Path) -> AsyncIterator[FarSide]:
+    """Nothing can be taken back from it: what is printed twice is the same word for word, and counts once."""
+    path = folder / "out"
+    with path.open("wb", buffering=0) as out:
+        yield FarSide(sink=lambda: StdoutSink(out), seen=lambda: sorted(set(path.read_bytes().splitlines())))
+
+
+@asynccontextmanager
+async def file(folder: Path) -> AsyncIterator[FarSide]:
+    path = folder / "here" / "findings.jsonl"
+    path.parent.mkdir()
+    away = folder / "away"
+    troubles = {
+        "its folder is gone": Trouble(
+            ConfigError, lambda: os.rename(path.parent, away), lambda: os.rename(away, path.parent)
+        )
+    }
+    yield of(FileSettings(type="file", path=path), {}, lambda: path.read_bytes() if path.exists() else b"", troubles)
+
+
+FAR_SIDES: dict[str, Callable[[Path], AbstractAsyncContextManager[FarSide]]] = {
+    "stdout": stdout,
+    "file": file,
+}
