@@ -112,14 +112,17 @@ def once(told: Iterable[Finding]) -> list[Finding]:
     return sorted(first.values(), key=lambda each: (each.at, each.incident.id, each.revision))
 
 
-def final(told: Iterable[Finding]) -> dict[str, Finding]:
+class Final:
     """The last that is known of each incident, by its id: how it was in the end."""
-    last: dict[str, Finding] = {}
-    for finding in told:
-        before = last.get(finding.incident.id)
+
+    def __init__(self) -> None:
+        self.last: dict[str, Finding] = {}
+
+    def add(self, finding: Finding) -> None:
+        """In any order, and as often as one likes."""
+        before = self.last.get(finding.incident.id)
         if before is None or (before.revision, before.at) < (finding.revision, finding.at):
-            last[finding.incident.id] = finding
-    return last
+            self.last[finding.incident.id] = finding
 
 
 def manifest() -> bytes:
