@@ -16,8 +16,11 @@ from kubewhy.contracts import Letter
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.records import Finding, encode
 from kubewhy.s3 import Bucket
+from kubewhy.settings import Settings, load
+from sinks import make
 from sinks.archive import MANIFEST, Damaged, findings, objects, place
 from sinks.s3 import S3Sink
+from tests.delivered import Memory
 from tests.models.far import Reply, Script, endless, half, silent
 from tests.models.sts import ASSUMED, DENIED, role
 from tests.services.moto import KEYS, Store, known, moto
@@ -32,25 +35,6 @@ def letter(position: int, *, cluster: str = "c", at: datetime = AT, silenced: bo
     incident = view(told(DEPLOYMENT), id=f"i{position}", cluster=cluster, silenced=silenced)
     fields: dict[str, Any] = {"transition": "opened", "revision": 1, "incident": incident, **more}
     return Letter(position, Finding(id=f"f{position}", at=at, **fields))
-
-
-class Kept:
-    """A memo that lasts as long as the test."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, bytes] = {}
-
-    def get(self, key: str) -> bytes | None:
-        return self.rows.get(key)
-
-    def put(self, key: str, value: bytes | None) -> None:
-        if value is None:
-            self.rows.pop(key, None)
-        else:
-            self.rows[key] = value
-
-    def scan(self, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-        yield from sorted((key, row) for key, row in self.rows.items() if key.startswith(prefix))
 
 
 @pytest.fixture(autouse=True)
@@ -69,11 +53,11 @@ def store(address: str) -> Store:
     return Store.made(address)
 
 
-async def send(store: Store, letters: Sequence[Letter], memo: Kept | None = None, **more: Any) -> None:
+async def send(store: Store, letters: Sequence[Letter], memo: Memory | None = None, **more: Any) -> None:
     sink = S3Sink(Bucket(store.settings(**more)))
     try:
-        await sink.send(letters, memo or Kept())
-        assert not await sink.spare(memo or Kept())
+        await sink.send(letters, memo or Memory())
+        assert not await sink.spare(memo or Memory())
     finally:
         await sink.close()
 
@@ -113,7 +97,7 @@ async def test_a_batch_is_one_object_for_each_cluster_and_hour(store: Store) -> 
 
 async def test_the_same_letters_are_the_same_objects_and_are_written_once(store: Store) -> None:
     store.client.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration={"Status": "Enabled"})
-    letters, memo = [letter(number) for number in range(20)], Kept()
+    letters, memo = [letter(number) for number in range(20)], Memory()
     await send(store, letters, memo)
     before = store.objects()
     for _ in range(3):
@@ -132,7 +116,7 @@ async def test_other_letters_of_the_same_positions_are_kept_beside(store: Store)
 
 
 async def test_the_schema_lies_beside_the_lines_and_they_fit_it(store: Store) -> None:
-    memo = Kept()
+    memo = Memory()
     await send(store, [letter(1)], memo)
     schema = json.loads(store.objects()[MANIFEST])
     for line in gzip.decompress(next(body for name, body in store.objects().items() if name != MANIFEST)).splitlines():
@@ -196,7 +180,7 @@ async def test_only_what_every_store_knows_is_sent() -> None:
 async def test_a_store_without_conditions_is_asked_without() -> None:
     async with refusing(EMPTY, refusal(501, "NotImplemented"), EMPTY) as far:
         bucket = Bucket(Store(far.url).settings())
-        sink, memo = S3Sink(bucket), Kept()
+        sink, memo = S3Sink(bucket), Memory()
         await sink.send([letter(1)], memo)
         await sink.send([letter(2)], memo)
         await sink.close()
@@ -285,7 +269,7 @@ async def test_what_may_pass_is_to_be_tried_again(case: str) -> None:
     async with refusing(reply) as far:
         sink = S3Sink(Bucket(Store(far.url).settings(), 1.0))
         with pytest.raises(RetryLater, match=said) as caught:
-            await sink.send([letter(1)], Kept())
+            await sink.send([letter(1)], Memory())
         await sink.close()
     _clean(caught.value, far)
 
@@ -301,7 +285,7 @@ async def test_a_reply_that_does_not_end_ends() -> None:
     async with refusing(endless) as far:
         sink = S3Sink(Bucket(Store(far.url).settings(), 1.0))
         with pytest.raises(RetryLater, match=r"does not (end|answer within 1 seconds)"):
-            await sink.send([letter(1)], Kept())
+            await sink.send([letter(1)], Memory())
         await sink.close()
 
 
@@ -345,6 +329,36 @@ async def test_a_region_that_there_is_not_is_said(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
     with pytest.raises(ConfigError, match="there is no region eu-centrl-1: check `region`; did you mean eu-central-1"):
         await send(Store("http://127.0.0.1:9"), [letter(1)], endpoint=None, region="eu-centrl-1")
+
+
+# Settings
+
+
+def test_an_archive_takes_also_what_is_silenced() -> None:
+    settings = Settings.model_validate({"sinks": [{"type": "s3", "bucket": "archive"}]}).sinks[0]
+    assert settings.silenced
+    assert not settings.digest
+    assert isinstance(make(settings, {}), S3Sink)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("{type: s3}", r"sinks\[0\]\.bucket: is missing; it has to be given"),
+        ("{type: s3, bucket: a/b}", r"sinks\[0\]\.bucket: this is no name of a bucket; write the name alone"),
+        ("{type: s3, bucket: abc, prefix: /a}", r"sinks\[0\]\.prefix: a prefix is a path within the bucket without"),
+        ("{type: s3, bucket: abc, region: EU}", r"sinks\[0\]\.region: .*pattern"),
+        ("{type: s3, bucket: abc, endpoint: 'ftp://a'}", r"sinks\[0\]\.endpoint: write an address as in https://s3"),
+        ("{type: s3, bucket: abc, encryption: aes}", r"sinks\[0\]\.encryption: input should be 'sse-s3' or 'sse-kms'"),
+        ("{type: s3, bucket: abc, kms_key: a}", r"sinks\[0\]: `kms_key` goes with `encryption: sse-kms`"),
+        ("{type: s3, bucket: abc, acces_key: a}", r"sinks\[0\]\.acces_key: unknown key.*known here: bucket, ca_file"),
+    ],
+)
+def test_wrong_settings_are_one_clear_line(told: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "kubewhy.yaml"
+    file.write_text(f"sinks: [{told}]")
+    with pytest.raises(ConfigError, match=said):
+        load(file)
 
 
 # What is damaged

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kubewhy.cli.options import FilePath
-from kubewhy.cli.text import COLOUR, age, clean
+from kubewhy.cli.plain import clean
+from kubewhy.cli.text import COLOUR, age
 from kubewhy.cli.told import lines
 from kubewhy.durations import parse_duration, parse_time
 from kubewhy.errors import ConfigError
@@ -23,8 +24,10 @@ from kubewhy.runtime.recalling import Archive, Wanted, in_bucket, opened, recall
 from kubewhy.settings import load
 from kubewhy.spelling import hint
 from sinks.archive import Final, once
-from sinks.settings import S3Settings, SinkSettings
+from sinks.settings import S3Settings
 from sinks.stdout import printable
+
+SHORT = 8  # letters of an id: enough to tell some thousand incidents apart
 
 log = logging.getLogger(__name__)
 
@@ -125,24 +128,23 @@ def rebuild_command(incident: str, output: str, **where: Any) -> None:
     _print(_end(last))
 
 
-def table(told: Iterable[Finding]) -> Table:
-    """One line an incident. Pure."""
+def table(told: Sequence[Finding]) -> Table:
+    """One line an incident; the cluster's id where there are several. Pure."""
+    several = len({each.incident.cluster for each in told}) > 1
     shown = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    for heading in ("OPENED", "SEVERITY", "STATE", "LASTED", "CLUSTER", "ID", "INCIDENT"):
+    for heading in ("OPENED", "ID", "SEVERITY", "STATE", "LASTED", *(["CLUSTER"] if several else []), "INCIDENT"):
         shown.add_column(heading, no_wrap=heading not in ("CLUSTER", "INCIDENT"), overflow="fold")
     for each in told:
         incident = each.incident
-        state = incident.resolution or incident.state
-        cells = (
-            Text(f"{incident.opened_at:%Y-%m-%d %H:%M:%S}"),
+        shown.add_row(
+            Text(f"{incident.opened_at:%Y-%m-%d %H:%M}"),
+            Text(clean(incident.id)[:SHORT]),
             Text(incident.severity.upper(), style=COLOUR[incident.severity]),
-            Text(f"{clean(state)}, silenced" if incident.silenced else clean(state)),
+            Text(clean(incident.resolution or ("silenced" if incident.silenced else incident.state))),
             Text(age(incident.opened_at, incident.resolved_at) if incident.resolved_at else ""),
-            Text(clean(incident.cluster)),
-            Text(clean(incident.id)),
+            *([Text(clean(incident.cluster))] if several else []),
             Text(clean(incident.title)),
         )
-        shown.add_row(*cells)
     return shown
 
 
@@ -158,10 +160,16 @@ def _history(told: Iterable[Finding]) -> Iterator[Text]:
 
 def _end(last: Finding) -> Iterator[Text]:
     incident = last.incident
-    end = f"{clean(incident.resolution or '')} {incident.resolved_at:%Y-%m-%d %H:%M:%S}" if incident.resolved_at else ""
+    if incident.resolved_at:
+        lasted = age(incident.opened_at, incident.resolved_at)
+        end = f"{clean(incident.resolution or 'resolved')} {incident.resolved_at:%Y-%m-%d %H:%M:%S} after {lasted}"
+    else:
+        end = f"still open {last.at:%Y-%m-%d %H:%M:%S}, when the archive tells of it last"
+    yield Text(f"{incident.severity.upper()}  {clean(incident.title)}", style=COLOUR[incident.severity])
     yield Text(f"{clean(incident.id)} in cluster {clean(incident.cluster)}", style="dim")
-    yield Text(f"opened {incident.opened_at:%Y-%m-%d %H:%M:%S}, {end or 'not resolved as far as the archive tells'}")
-    yield from lines(msgspec.structs.replace(last, digest=None, transition="opened"))
+    yield Text(f"opened {incident.opened_at:%Y-%m-%d %H:%M:%S}, {end}{' (silenced)' if incident.silenced else ''}")
+    # As it would be told were it new; what a digest stands for is shown by itself.
+    yield from lines(msgspec.structs.replace(last, digest=None, transition="opened"))[1:]
     if last.explanation:
         yield from lines(msgspec.structs.replace(last, digest=None, transition="explained"))[1:]
 
@@ -218,8 +226,7 @@ def _archive(where: str | None, config: Path | None, sink: str | None) -> Archiv
         raise click.UsageError("say where the archive is: --from s3://BUCKET/PREFIX, --from FOLDER or --config FILE")
     if where is not None or config is None:
         return opened(where or "")
-    sinks: tuple[SinkSettings, ...] = load(config).sinks
-    told = {each.called: each for each in sinks if isinstance(each, S3Settings)}
+    told = {each.called: each for each in load(config).sinks if isinstance(each, S3Settings)}
     if sink is not None and sink not in told:
         known = f" (sinks of type s3: {', '.join(told) or 'none'})"
         raise ConfigError(f"{config}: there is no sink {sink} of type s3{hint(sink, told)}{known}")
