@@ -47,10 +47,11 @@ testbed: .venv/.ready ## start a control plane to play with
 golden: .venv/.ready ## renew the golden files; read the difference before you commit it
 	KUBEWHY_GOLDEN=write $(BIN)/python -m pytest -q -m 'not live'
 
-docs: .venv/.ready ## renew what is generated in docs/reference and docs/pictures
+docs: .venv/.ready ## renew what is generated in docs/reference, docs/pictures and infra/athena
 	$(BIN)/kubewhy rules -o markdown > docs/reference/rules.md
 	$(BIN)/python -m kubewhy.schemas docs/reference/schemas
 	$(BIN)/python -m infra.pictures docs/pictures
+	$(BIN)/python -m infra.athena infra/athena
 
 lock: .venv/.ready ## renew requirements.lock from pyproject.toml
 	$(PIP) install -q uv

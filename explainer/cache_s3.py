@@ -45,7 +45,7 @@ class SharedAnswers:
         age: timedelta = AGE,
         seconds: float = TIMEOUT_SECONDS,
     ) -> None:
-        self._bucket = Bucket(settings, "explain.cache", seconds)
+        self._bucket = Bucket(settings, seconds)
         self._clock, self._age = clock, age
         self._shut_until: datetime | None = None
         self._said = ""
@@ -84,7 +84,7 @@ class SharedAnswers:
             self._shut_until = self._clock() + PAUSE
             if str(error) != self._said:
                 self._said = str(error)
-                log.warning("%s; models are asked each time until that is mended", error)
+                log.warning("explain.cache: %s; models are asked each time until that is mended", error)
             return otherwise
         if self._said:
             self._said = ""

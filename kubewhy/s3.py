@@ -38,11 +38,10 @@ _LONGEST_WAIT = 3600.0
 
 
 class Bucket:
-    """`called` is whose it is, for messages. Raises one of the three errors."""
+    """Reads and writes its objects, each call within so many seconds. Raises one of the three errors."""
 
-    def __init__(self, settings: BucketSettings, called: str, seconds: float = 15.0) -> None:
+    def __init__(self, settings: BucketSettings, seconds: float = 15.0) -> None:
         self.settings = settings
-        self._called = called
         self._conditional = True
         self._limits = Limits(seconds, LONGEST_OBJECT)
         try:
@@ -52,11 +51,11 @@ class Bucket:
             self._session = boto3.Session(botocore_session=core, region_name=settings.region)
             self._client = self._made(core.get_config_variable("ca_bundle"))
         except aws.ProfileNotFound:
-            raise self._config(f"there is no AWS profile {settings.profile}: check `profile`") from None
+            raise ConfigError(f"there is no AWS profile {settings.profile}: check `profile`") from None
         except aws.NoRegionError:
-            raise self._config("no AWS region is given: write `region`, or set AWS_REGION") from None
+            raise ConfigError("no AWS region is given: write `region`, or set AWS_REGION") from None
         except (aws.BotoCoreError, ValueError, OSError) as error:
-            raise self._config(
+            raise ConfigError(
                 f"AWS's library cannot be set up ({type(error).__name__}): check `region`, `endpoint`, `ca_file` "
                 "and your AWS configuration"
             ) from None
@@ -110,7 +109,7 @@ class Bucket:
         told = self.settings
         ca_file = str(told.ca_file.expanduser()) if told.ca_file else None
         if told.ca_file and not told.ca_file.expanduser().is_file():
-            raise self._config(f"{told.ca_file}: no such file of certificates: check `ca_file`")
+            raise ConfigError(f"{told.ca_file}: no such file of certificates: check `ca_file`")
         config = self._limits.config(
             s3={"addressing_style": "path" if told.path_style else "auto"},
             # Other stores take neither the sums that AWS's library adds of itself, nor the form that it adds them in.
@@ -130,11 +129,11 @@ class Bucket:
             return
         found = _REGION.search(b"<Region>%s</Region>" % told) or _REGION.search(body)
         if not found:
-            raise self._config(
+            raise ConfigError(
                 f"{self._where} is elsewhere ({status}): write the region it is in as `region`, or mend `endpoint`"
             )
         region = found[1].decode()
-        raise self._config(
+        raise ConfigError(
             f"bucket {self.settings.bucket} is in region {region}, not in {self._client.meta.region_name}: "
             f"write `region: {region}`"
         )
@@ -156,7 +155,7 @@ class Bucket:
             raise self._fault(error) from None
         except (ResponseParserError, AttributeError, LookupError, TypeError, ValueError):
             # The library's parser takes it for granted that an answer has the right form.
-            raise self._later(f"what {self._where} answers is not what S3 answers; is `endpoint` right?") from None
+            raise RetryLater(f"what {self._where} answers is not what S3 answers; is `endpoint` right?") from None
         return told
 
     def _refused(self, error: aws.ClientError, operation: str) -> Exception:
@@ -166,27 +165,25 @@ class Bucket:
         if error.operation_name != self._client.meta.method_to_api_mapping[operation] and 400 <= status < 429:
             return self._no_credentials(f"{error.operation_name} is refused, {status}")
         if status == 429 or (status >= 500 and status != 501) or code in _MAY_PASS:
-            return self._later(
-                f"{self._where} cannot just now ({code}, {status})", _after(about.get("HTTPHeaders", {}))
-            )
+            return RetryLater(f"{self._where} cannot just now ({code}, {status})", _after(about.get("HTTPHeaders", {})))
         match operation, code, status:
             case "put_object", _, 412:
                 return _There()
             case "put_object", _, 501 if self._conditional:
                 return _Unconditional()
             case "put_object", _, 413:
-                return Rejected(f"{self._called}: {self._where} takes no object of that size ({status})")
+                return Rejected(f"{self._where} takes no object of that size ({status})")
             case _, "EntityTooLarge", _:
-                return Rejected(f"{self._called}: {self._where} takes no object of that size ({status})")
+                return Rejected(f"{self._where} takes no object of that size ({status})")
             case "get_object", "NoSuchKey" | "404", _:
                 return _Missing()
-        return self._config(self._refusal(operation, code, status))
+        return ConfigError(self._refusal(operation, code, status))
 
     def _refusal(self, operation: str, code: str, status: int) -> str:
         """What a person can mend."""
         match code:
-            case "NoSuchBucket" | "404":
-                return f"there is no {self._where} ({code}): create it, or check `bucket`, `region` and `endpoint`"
+            case _ if status == 404:
+                return f"there is no {self._where} ({code or status}): create it, or check `bucket` and `endpoint`"
             case _ if code in _EXPIRED:
                 return f"what AWS's default chain gives has expired ({code}): renew it"
             case _ if code in _UNKNOWN:
@@ -207,28 +204,28 @@ class Bucket:
     def _fault(self, error: aws.BotoCoreError) -> Exception:
         match error:
             case Endless():
-                return Rejected(f"{self._called}: what {self._where} answers does not end")
+                return RetryLater(f"what {self._where} answers does not end; is `endpoint` right?")
             case _ if isinstance(error, NO_CREDENTIALS):
                 return self._no_credentials(type(error).__name__)
             case aws.ParamValidationError() | aws.UnsupportedS3ConfigurationError():
-                return self._config(f"bucket {self.settings.bucket} cannot be asked so: check `bucket` and `endpoint`")
+                return ConfigError(f"bucket {self.settings.bucket} cannot be asked so: check `bucket` and `endpoint`")
             case aws.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                return self._config(
+                return ConfigError(
                     f"the certificate of {self._where} is not to be trusted: name its authority's file as `ca_file`"
                 )
             case aws.SSLError():
-                return self._config(f"{self._where} does not speak TLS as we do: check `endpoint`")
+                return ConfigError(f"{self._where} does not speak TLS as we do: check `endpoint`")
             case aws.ProxyConnectionError() if "failed: 407" in str(error.kwargs.get("error")):
-                return self._config("the proxy asks for a password (407): write it into HTTPS_PROXY")
+                return ConfigError("the proxy asks for a password (407): write it into HTTPS_PROXY")
             case aws.ProxyConnectionError():
-                return self._later("the proxy of HTTPS_PROXY does not let us through; does NO_PROXY lack the address?")
+                return RetryLater("the proxy of HTTPS_PROXY does not let us through; does NO_PROXY lack the address?")
             case aws.ConnectTimeoutError() | aws.ReadTimeoutError():
                 return self._late()
             case aws.EndpointConnectionError():
                 return self._unreachable()
             case aws.InvalidEndpointConfigurationError() | aws.EndpointVariantError() | aws.InvalidRegionError():
-                return self._config("this region and address do not go together: check `region` and `endpoint`")
-        return self._later(f"the connection to {self._where} broke before the answer was complete")
+                return ConfigError("this region and address do not go together: check `region` and `endpoint`")
+        return RetryLater(f"the connection to {self._where} broke before the answer was complete")
 
     @property
     def _where(self) -> str:
@@ -239,20 +236,14 @@ class Bucket:
         # The library knows of few services where they are.
         region, known = self._client.meta.region_name, self._session.get_available_regions("ec2")
         if not self.settings.endpoint and known and region not in known:
-            return self._config(f"there is no region {region}: check `region`{hint(region, known)}")
-        return self._later(f"{self._where} cannot be reached; is `endpoint` right, and does it run?")
+            return ConfigError(f"there is no region {region}: check `region`{hint(region, known)}")
+        return RetryLater(f"{self._where} cannot be reached; is `endpoint` right, and does it run?")
 
     def _no_credentials(self, why: str) -> ConfigError:
-        return self._config(f"AWS's default chain gives no credentials ({why}): sign in, or set a profile, role or key")
+        return ConfigError(f"AWS's default chain gives no credentials ({why}): sign in, or set a profile, role or key")
 
     def _late(self) -> RetryLater:
-        return self._later(f"{self._where} does not answer within {self._limits.seconds:g} seconds")
-
-    def _config(self, what: str) -> ConfigError:
-        return ConfigError(f"{self._called}: {what}")
-
-    def _later(self, what: str, after: float | None = None) -> RetryLater:
-        return RetryLater(f"{self._called}: {what}", after)
+        return RetryLater(f"{self._where} does not answer within {self._limits.seconds:g} seconds")
 
 
 class _There(Exception):

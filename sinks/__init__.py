@@ -5,7 +5,7 @@ from io import FileIO
 
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError
-from sinks.settings import FileSettings, SinkSettings, StdoutSettings
+from sinks.settings import FileSettings, S3Settings, SinkSettings, StdoutSettings
 
 
 def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -38,3 +38,8 @@ def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
             from sinks.file import FileSink
 
             return FileSink(settings)
+        case S3Settings():
+            from kubewhy.s3 import Bucket
+            from sinks.s3 import S3Sink
+
+            return S3Sink(Bucket(settings))

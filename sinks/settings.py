@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from kubewhy.buckets import BucketSettings
+
 
 class _Sink(BaseModel, extra="forbid", frozen=True):
     """`name` is how routes call it; with `silenced` it is an archive, and gets also what nobody is told.
@@ -36,4 +38,11 @@ class FileSettings(_Sink, frozen=True):
     path: Path
 
 
-SinkSettings = Annotated[StdoutSettings | FileSettings, Field(discriminator="type")]
+class S3Settings(_Sink, BucketSettings, frozen=True):
+    """An archive of every transition on S3, or on what speaks as it does."""
+
+    type: Literal["s3"]
+    silenced: bool = True
+
+
+SinkSettings = Annotated[StdoutSettings | FileSettings | S3Settings, Field(discriminator="type")]

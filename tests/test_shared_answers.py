@@ -34,8 +34,8 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture
-def store(address: str, request: pytest.FixtureRequest) -> Store:
-    return Store(address, f"answers-{abs(hash(request.node.name))}")
+def store(address: str) -> Store:
+    return Store.made(address)
 
 
 async def test_what_one_was_answered_is_there_for_another(store: Store) -> None:
@@ -75,9 +75,7 @@ async def test_trouble_is_said_once_and_left_alone_for_a_minute(
     script = half(refusal(200, "x")) if reply is half else reply
     now = [START]
     async with refusing(script) as far:  # type: ignore[arg-type]
-        told = Store.__new__(Store)
-        told.url, told.bucket = far.url, "answers"
-        answers = SharedAnswers(told.settings(), lambda: now[0], seconds=0.3)
+        answers = SharedAnswers(Store(far.url).settings(), lambda: now[0], seconds=0.3)
         for _ in range(2):
             for _ in range(3):
                 await answers.put(*ASKED, ANSWER)

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Watch a cluster, and tell what breaks and what recovers.",
     "incidents": "List what is broken now, as a running kubewhy remembers it.",
     "explain": "Have a model explain an incident, or show what would leave for it.",
+    "archive": "Look into an archive on S3: at any incident, however long ago.",
     "silence": "Keep failures from being told for a while.",
     "backends": "Keep the language models that may be asked for better words.",
     "cache": "List and remove what models have answered before.",

@@ -93,7 +93,10 @@ def _cache(
         raise ConfigError(
             f"explain.cache: needs a package that is not there ({error.name}): pip install 'kubewhy[s3]'"
         ) from None
-    return SharedAnswers(told, clock)
+    try:
+        return SharedAnswers(told, clock)
+    except ConfigError as error:
+        raise ConfigError(f"explain.cache: {error}") from None
 
 
 def shared_key(place: Key, environ: Mapping[str, str]) -> bytes:

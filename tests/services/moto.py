@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -40,9 +41,9 @@ def moto() -> Iterator[str]:
 
 
 class Store:
-    """One bucket at that address, made anew, and what a bare client finds in it."""
+    """One bucket at that address, and what a bare client finds in it."""
 
-    def __init__(self, url: str, bucket: str) -> None:
+    def __init__(self, url: str, bucket: str = "archive") -> None:
         self.url, self.bucket = url, bucket
         self.client: Any = boto3.client(
             "s3",
@@ -51,7 +52,13 @@ class Store:
             aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
         )
-        self.client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+    @staticmethod
+    def made(url: str) -> "Store":
+        """A new one."""
+        store = Store(url, f"bucket-{uuid4().hex}")
+        store.client.create_bucket(Bucket=store.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        return store
 
     def settings(self, **more: Any) -> BucketSettings:
         return BucketSettings(**{"bucket": self.bucket, "endpoint": self.url, "region": REGION, **more})

@@ -1,0 +1,1 @@
+"""Archives on S3 as a table of Amazon Athena."""
