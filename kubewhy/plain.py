@@ -1,8 +1,9 @@
-"""Text of others as a terminal may show it."""
+"""Text of others as people may be shown it, and lengths of time as they say them."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import datetime
 
 # ECMA-48: control sequences, and strings up to their terminator, each also in its 8-bit form. An unended string takes
 # only its introducer, so that nothing after it can be hidden.
@@ -33,3 +34,16 @@ def _visible(text: str) -> Iterator[str]:
             yield " "
         elif category not in _DROPPED:
             yield letter
+
+
+def age(since: datetime, now: datetime) -> str:
+    """How long, as kubectl says it: the two largest units while small."""
+    seconds = max(0, int((now - since).total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 2:
+        return f"{seconds}s"
+    if hours < 2:
+        return f"{minutes}m"
+    if days < 2:
+        return f"{hours}h{minutes % 60}m" if hours < 10 and minutes % 60 else f"{hours}h"
+    return f"{days}d"
