@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from datetime import datetime
 
 # ECMA-48: control sequences, and strings up to their terminator, each also in its 8-bit form. An unended string takes
@@ -20,20 +19,28 @@ _SPACES = {"Zl", "Zp"}
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
+class _Shown(dict[int, str]):
+    """What is shown of each letter, by its code point, as `str.translate` asks for it."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        category = unicodedata.category(letter)
+        if letter in "\t\n\r\v\f\x85" or category in _SPACES:
+            shown = " "
+        else:
+            shown = "" if category in _DROPPED else letter
+        self[code] = shown
+        return shown
+
+
+_SHOWN = _Shown()
+
+
 def clean(text: str) -> str:
     """One line a terminal shows as it is: no control, escape, bidi or invisible characters."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_visible(_INVISIBLE.sub("", _ESCAPE.sub("", text))))
-
-
-def _visible(text: str) -> Iterator[str]:
-    for letter in text:
-        category = unicodedata.category(letter)
-        if letter in "\t\n\r\v\f\x85" or category in _SPACES:
-            yield " "
-        elif category not in _DROPPED:
-            yield letter
+    return _INVISIBLE.sub("", _ESCAPE.sub("", text)).translate(_SHOWN)
 
 
 def age(since: datetime, now: datetime) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from kubewhy.glance import alike, is_digest
-from kubewhy.plain import age
+from kubewhy.plain import age, clean
 from kubewhy.records import Explanation, Finding, IncidentView, Severity, Told
 from sinks.settings import SlackSettings, SlackWebhookSettings
 from sinks.slack.text import lines, prose, size, unformatted, verbatim
@@ -239,9 +239,10 @@ def _context(finding: Finding) -> Block:
 
 
 def _rule(rule: str, docs: str) -> str:
+    label = prose(rule, 100) or "rule"
     if len(docs) <= FIELD and urlsplit(docs).scheme in ("http", "https") and not set(docs) & set("<>|` \n"):
-        return f"<{docs.replace('&', '&amp;')}|{prose(rule, 100)}>"
-    return prose(rule, 100)
+        return f"<{docs.replace('&', '&amp;')}|{label}>"
+    return label
 
 
 def _actions(incident: IncidentView, look: Look) -> list[Block]:
@@ -254,7 +255,7 @@ def _actions(incident: IncidentView, look: Look) -> list[Block]:
         "incident": incident.id,
         "rule": words.rule if words else "",
     }
-    quoted = {name: quote(value, safe="") for name, value in values.items()}
+    quoted = {name: quote(clean(value), safe="") for name, value in values.items()}
     found = ((label, address.format_map(quoted)) for label, address in look.buttons.items())
     fitting = ((label, address) for label, address in found if size(address) <= ADDRESS)
     buttons = [

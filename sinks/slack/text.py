@@ -11,44 +11,35 @@ from kubewhy.plain import clean
 
 MORE = "…"
 
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 # What begins or ends a word may begin or end bold, italic and struck text; within a word it may not.
 _FORMATS = re.compile(r"(?<!\w)[*_~]|[*_~](?!\w)|`")
 _EMOJI = re.compile(r":(?=[a-z0-9_+'-]*[a-z][a-z0-9_+'-]*:)")
-_CALLS = re.compile(r"@(?=(?:here|channel|everyone|group)\b)", re.IGNORECASE)
+_CALLS = re.compile(r"@(?=here|channel|everyone|group)", re.IGNORECASE)
 # Each has the look of what it stands for, and no meaning.
 _LOOKALIKES = {"*": "\u2217", "_": "\uff3f", "~": "\u223c", "`": "\u02cb", "@": "\uff20", ":": "\ua789"}
+_NO_ENTITIES = str.maketrans({"&": "\uff06", "<": "\u2039", ">": "\u203a"})
 
 
 def prose(text: str, limit: int) -> str:
     """One line of somebody else's, for where mark-up is heeded."""
     plain = _FORMATS.sub(_lookalike, _EMOJI.sub(_lookalike, _unlinked(text)))
-    return fit(" ".join(plain.split()), limit)
+    return _fit(" ".join(plain.split()), limit)
 
 
 def verbatim(text: str, limit: int) -> str:
     """One line of somebody else's, to stand between backticks."""
-    return fit(_unlinked(text).replace("`", _LOOKALIKES["`"]), limit)
+    return _fit(_unlinked(text).replace("`", _LOOKALIKES["`"]), limit)
 
 
 def unformatted(text: str, limit: int) -> str:
-    """One line of somebody else's, for where Slack heeds no mark-up and no entities."""
-    return _cut(" ".join(_unlinked(text).split()), limit, entities=False)
-
-
-def fit(text: str, limit: int) -> str:
-    """The text with entities, so much of it as fits."""
-    return escaped(_cut(text, limit, entities=True))
-
-
-def escaped(text: str) -> str:
-    """What Slack would take for control sequences, as it is to be seen."""
-    return "".join(_ENTITIES.get(letter, letter) for letter in text)
+    """One line of somebody else's, for plain text, in which entities may or may not be shown as what they stand for."""
+    return _fit(" ".join(_unlinked(text).translate(_NO_ENTITIES).split()), limit)
 
 
 def size(text: str) -> int:
     """How long Slack may think it is."""
-    return len(text) + sum(letter > "\uffff" for letter in text)
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def lines(each: Sequence[str], limit: int, more: str = "and {} more") -> str:
@@ -73,12 +64,15 @@ def _lookalike(found: re.Match[str]) -> str:
     return _LOOKALIKES[found[0]]
 
 
-def _cut(text: str, limit: int, *, entities: bool) -> str:
-    used, last = 0, 0  # `last` is where to cut, should it not fit
-    for at, letter in enumerate(text):
-        used += size(_ENTITIES.get(letter, letter) if entities else letter)
-        if used <= limit - len(MORE):
-            last = at + 1
-        if used > limit:
-            return text[:last].rstrip() + MORE
-    return text
+def _fit(text: str, limit: int) -> str:
+    """So much of it as fits, with entities for what Slack would take for control characters."""
+    whole = text.translate(_ENTITIES)
+    if size(whole) <= limit:
+        return whole
+    left, kept = limit - len(MORE), list[str]()
+    for letter in (each.translate(_ENTITIES) for each in text):
+        left -= size(letter)
+        if left < 0:
+            break
+        kept.append(letter)
+    return "".join(kept).rstrip() + MORE

@@ -10,7 +10,7 @@ from sinks.slack.text import lines, prose, size, verbatim
 
 _ALL = 11_000  # characters of one message
 _LINE, _EVIDENCE_LINE = 500, 1000
-_OBJECTS, _RULES = 30, 5
+_OBJECTS, _RULES, _SORTS = 30, 5, 20
 _LEFT_OUT = 200  # characters that say that something is left out
 
 
@@ -56,14 +56,14 @@ def _failures(incident: IncidentView) -> Iterator[str]:
     together = alike(incident.failures)
     if len(incident.failures) == len(together) <= _RULES:
         return
-    told = [f"• {prose(each[0].message, _LINE)}\n      {_objects(each)}" for each in together]
-    yield f"*All that fails*\n{lines(told, SECTION - 50)}"
+    told = [f"• {prose(each[0].message, _LINE)}\n      {_objects(each)}" for each in together[:_SORTS]]
+    rest = sum(map(len, together[_SORTS:]))
+    yield f"*All that fails*\n{lines([*told, *([f'and {rest} more'] if rest else [])], SECTION - 50)}"
 
 
 def _objects(told: list[Told]) -> str:
-    named = [prose(str(each.object), _LINE) for each in told]
-    more = f" and {len(named) - _OBJECTS} more" if len(named) > _OBJECTS else ""
-    return ", ".join(named[:_OBJECTS]) + more
+    more = f" and {len(told) - _OBJECTS} more" if len(told) > _OBJECTS else ""
+    return ", ".join(prose(str(each.object), _LINE) for each in told[:_OBJECTS]) + more
 
 
 def _reasons(finding: Finding) -> Iterator[str]:
@@ -73,11 +73,11 @@ def _reasons(finding: Finding) -> Iterator[str]:
     # Without an explanation the first rule's words are in the message.
     told = [
         f"*{prose(each.title or each.rule, _LINE)}*\n{prose(f'{each.why} {each.look}', _LINE * 2)}"
-        for each in (words if explanation else words[1:])
+        for each in (words if explanation else words[1:])[:_RULES]
         if (each.why or each.look).strip()
     ]
     if told:
-        yield lines(told[:_RULES], SECTION)
+        yield lines(told, SECTION)
 
 
 def _changes(incident: IncidentView) -> Iterator[str]:
