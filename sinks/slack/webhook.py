@@ -41,9 +41,9 @@ class SlackWebhook:
     async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
         """What a digest stands for has no lines of its own: there is no thread to put them into."""
         for finding in (letter.finding for letter in letters):
-            told = memo.get(finding.incident.id)
+            told = memo.get(finding.incident.id) or b""
             lasts = is_open(finding.incident)
-            if finding.digest or (told == _OPEN if lasts else told and told.startswith(_OVER)):
+            if finding.digest or told.startswith(_OVER) or (told and lasts):
                 continue
             await self._post(finding)
             memo.put(finding.incident.id, _OPEN if lasts else _OVER + self._clock().isoformat().encode())

@@ -4,6 +4,8 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from kubewhy.glance import STORM
 from kubewhy.records import Change, Explanation, Finding, IncidentView, Ref, Seen, Severity, Sort, Told, Words
 
@@ -41,7 +43,7 @@ class Hostile:
         many = draw.choice((1, 1, 2, 5, 6, 20, 200))
         failures = tuple(self._told(opened) for _ in range(many))
         if digest:
-            summary = Told(**{**_fields(failures[0]), "rule": STORM})
+            summary = msgspec.structs.replace(failures[0], rule=STORM)
             failures = (summary, *failures[:5])
         severity = draw.choice(list(Severity))
         incident = IncidentView(
@@ -125,7 +127,3 @@ class Hostile:
             cost=None,
             cached=self._random.random() < 0.5,
         )
-
-
-def _fields(told: Told) -> dict[str, object]:
-    return {name: getattr(told, name) for name in told.__struct_fields__}
