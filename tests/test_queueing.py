@@ -57,6 +57,14 @@ def test_what_is_merged_is_settled_with_what_is_given() -> None:
     assert batch.settled == {2, 5, 6}
 
 
+def test_what_digests_stand_for_is_given_together_and_aside() -> None:
+    waiting = [each._replace(beneath=each.incident in "ac") for each in MIXED]
+    batch = next_batch(waiting, Manner(at_most=1, merges=True, aside=True), LATER)
+    assert batch == ((1, 3, 4), {1, 3, 4}, True)
+    batch = next_batch(waiting, Manner(at_most=1), LATER)
+    assert batch == ((2,), {2}, False)
+
+
 def test_an_incident_counts_as_much_as_the_worst_that_waits_of_it() -> None:
     waiting = letters(("a", 0), ("b", 1), ("a", 2))
     assert given_of(waiting, Manner()) == [1, 3, 2]

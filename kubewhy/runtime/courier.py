@@ -103,7 +103,9 @@ class Courier:
     async def _call(self) -> None:
         """One call of the sink, and what comes of it."""
         begun, batch = asyncio.get_running_loop().time(), self._outbox.batch(self._sink.manner, self._until)
-        self._next_call = begun + self._sink.manner.apart.total_seconds()
+        self._next_call = begun
+        if not (batch and batch.aside):
+            self._next_call += self._sink.manner.apart.total_seconds()
         try:
             if batch:
                 await self._give(batch)

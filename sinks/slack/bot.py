@@ -14,7 +14,7 @@ from sinks.slack import thread
 from sinks.slack.blocks import Look, Message, is_open, message
 from sinks.slack.posts import Post, Poster, read
 
-MANNER = Manner(at_most=1, merges=True, apart=timedelta(seconds=1))
+MANNER = Manner(at_most=1, merges=True, apart=timedelta(seconds=1), aside=True)
 
 _KEPT = timedelta(days=1)  # what is remembered of an incident after its end
 _SWEPT = timedelta(hours=1)

@@ -24,7 +24,7 @@ from sinks.slack.refusals import Refusal, meaning
 log = logging.getLogger(__name__)
 
 EVENT = "kubewhy_incident"
-_SKEW = timedelta(minutes=10)  # Slack's clock may differ from ours
+_SKEW = timedelta(hours=1)  # Slack's clock may differ from ours
 _PAGE, _PAGES = 200, 50
 _DELETED = {"message_not_found", "thread_not_found"}
 _FIXED = {"cant_update_message", "edit_window_closed"}

@@ -13,7 +13,7 @@ from sinks.slack.blocks import Look, compact, is_open
 from sinks.slack.client import Connection, refused, webhook
 from sinks.slack.refusals import Refusal, meaning
 
-MANNER = Manner(at_most=1, merges=True, apart=timedelta(seconds=1))
+MANNER = Manner(at_most=1, merges=True, apart=timedelta(seconds=1), aside=True)
 
 _KEPT = timedelta(days=1)  # what is remembered of an incident after its end
 _OPEN, _OVER = b"open", b"over "
