@@ -15,6 +15,7 @@ from tests.services.slack_limits import Unfit, check
 TOKEN = "xoxb-planted-0123456789"
 CHANNEL = "C0123456789"
 HOOK = "/services/T000/B000/planted-secret"
+BEGINNING = 1_767_225_600.0
 SCOPES = ("chat:write", "channels:history")
 
 Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -22,12 +23,13 @@ Script = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class Message:
-    """What stands in a channel. `texts` are all that it has ever said, `edits` counts."""
+    """What stands in a channel, since when, and how often it was edited."""
 
     ts: str
     said: dict[str, Any]
     thread: str = ""
     edits: int = 0
+    at: float = 0.0
 
     @property
     def header(self) -> str:
@@ -49,11 +51,15 @@ class Channel:
 
 
 class Workspace:
-    """Of one app. `now` goes on only when a test says so; `apart` is how far messages to one channel have to be."""
+    """Of one app. `apart` is how far messages to one channel have to be, in seconds.
 
-    def __init__(self) -> None:
+    Its time goes on as the clock says, or else only when a test sets `now`.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self.url = ""
-        self.now = 1_767_225_600.0
+        self.now = BEGINNING
+        self._clock = clock
         self.apart = 0.0
         self.tokens = {TOKEN}
         self.scopes = set(SCOPES)
@@ -66,6 +72,9 @@ class Workspace:
         self.losing: dict[str, int] = {}  # by method, how many are to be done and not answered
         self._posted: dict[str, float] = {}
         self._count = count(1)
+
+    def _time(self) -> float:
+        return BEGINNING + self._clock() if self._clock else self.now
 
     @property
     def channel(self) -> Channel:
@@ -168,14 +177,16 @@ class Workspace:
         thread = told.get("thread_ts", "")
         if thread and thread not in {each.ts for each in channel.roots}:
             raise Refused("thread_not_found")
-        message = Message(f"{self.now:.0f}.{next(self._count):06d}", {"blocks": [], "attachments": [], **said}, thread)
+        message = Message(
+            f"{self._time():.0f}.{next(self._count):06d}", {"blocks": [], "attachments": [], **said}, thread
+        )
         channel.messages.append(message)
         return {"channel": told["channel"], "ts": message.ts, "message": said}
 
     def _paced(self, channel: str) -> None:
-        if self.now - self._posted.get(channel, 0.0) < self.apart:
+        if self._time() - self._posted.get(channel, 0.0) < self.apart:
             raise Refused("ratelimited")
-        self._posted[channel] = self.now
+        self._posted[channel] = self._time()
 
     def _update(self, told: Mapping[str, Any]) -> dict[str, Any]:
         channel = self._open(told)
