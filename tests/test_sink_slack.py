@@ -506,6 +506,22 @@ async def test_a_burst_by_slack_s_pace(slack: Workspace) -> None:
     await side.bot.close()
 
 
+async def test_a_check_says_what_does_not_work_and_what_people_should_know(side: Side) -> None:
+    assert await side.bot.check() == []
+    side.slack.channel.member = False
+    (remark,) = await side.bot.check()
+    assert "may come twice" in remark
+    side.slack.channel.member, side.slack.scopes = True, {"chat:write"}
+    assert "channels:history" in (await side.bot.check())[0]
+    side.slack.scopes = {"channels:history"}
+    with pytest.raises(ConfigError, match="scope chat:write"):
+        await side.bot.check()
+    side.slack.tokens = set()
+    with pytest.raises(ConfigError, match="invalid_auth"):
+        await side.bot.check()
+    assert side.slack.channel.messages == []
+
+
 def test_a_sink_is_given_the_worst_first_merged_and_a_second_apart(slack: Workspace) -> None:
     manner = Side(slack).bot.manner
     assert (manner.at_most, manner.merges, manner.worst_first) == (1, True, True)

@@ -186,7 +186,7 @@ def _field(name: str, told: str) -> Block:
 def _cause(finding: Finding) -> list[Block]:
     incident = finding.incident
     if finding.explanation:
-        return [section(_explained(finding.explanation)), *_changed(incident)]
+        return [section(_explained(finding.explanation, is_open(incident))), *_changed(incident)]
     told = []
     words = next(iter(incident.words), None)
     if words and words.why:
@@ -196,11 +196,11 @@ def _cause(finding: Finding) -> list[Block]:
     return [*([section("\n".join(told))] if told else []), *_changed(incident)]
 
 
-def _explained(explanation: Explanation) -> str:
+def _explained(explanation: Explanation, lasts: bool) -> str:
     whose = f"by {prose(explanation.model, 100)}, confidence {prose(explanation.confidence, 20)}"
     told = [f"*Likely cause* (AI, {whose})", prose(explanation.cause, _CAUSE)]
     steps = [f"{number}. {prose(step, _STEP)}" for number, step in enumerate(explanation.fix, 1)]
-    if steps:
+    if steps and lasts:
         told += ["*What to do*", lines(steps[:_STEPS], SECTION // 2)]
     return "\n".join(told)
 

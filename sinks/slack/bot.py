@@ -61,6 +61,10 @@ class SlackBot:
         self._sweep(memo)
         return False
 
+    async def check(self) -> list[str]:
+        """What people should know before they rely on it. Raises ConfigError for what does not work at all."""
+        return await self._poster.check()
+
     async def close(self) -> None:
         await self._poster.close()
 

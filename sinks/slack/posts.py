@@ -32,6 +32,9 @@ _NO_THREADS = {"cannot_reply_to_message", "restricted_action_non_threadable_chan
 _NO_HISTORY = {"missing_scope", "not_in_channel", "channel_not_found", "no_permission", "access_denied"}
 
 
+_HISTORY = "give the app the scope channels:history (groups:history for a private channel), and invite it"
+
+
 class Post(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message. Without `ts` it may have arrived, or not."""
 
@@ -84,6 +87,23 @@ class Poster:
     def error(self, refusal: Refusal) -> Exception:
         """What it stands for."""
         return meaning(refusal, channel=self._settings.channel, secret=str(self._settings.token))
+
+    async def check(self) -> list[str]:
+        """What people should know before they rely on it. Raises ConfigError for what does not work at all."""
+        try:
+            known = await self.call("auth_test")
+        except Refusal as refusal:
+            raise self.error(refusal) from None
+        scopes = known["headers"].get("x-oauth-scopes", "chat:write").split(",")
+        if "chat:write" not in scopes:
+            raise self.error(Refusal("missing_scope", scope="chat:write"))
+        try:
+            await self.call("conversations_history", channel=self._settings.channel, limit=1)
+        except Refusal as refusal:
+            if refusal.code not in _NO_HISTORY:
+                raise self.error(refusal) from None
+            return [f"cannot look whether a message has arrived ({refusal.code}), so one may come twice: {_HISTORY}"]
+        return []
 
     async def show(self, memo: Memo, key: str, message: Message, finding: Finding, parent: Post | None = None) -> Post:
         """Sees to it that the message shows that finding or a later one, in the thread of `parent` if there is one."""
@@ -158,7 +178,7 @@ class Poster:
                     "sink %s: cannot look whether a message has arrived (%s), so one may come twice: %s",
                     self._settings.called,
                     refusal.code,
-                    HISTORY,
+                    _HISTORY,
                 )
                 return None
             found, asked["cursor"] = _in(page, key)
@@ -168,9 +188,6 @@ class Poster:
 
     def _odd(self) -> RetryLater:
         return RetryLater(f"what {self._connection.host} answers is not what Slack answers; is `url` right?")
-
-
-HISTORY = "give the app the scope channels:history (groups:history for a private channel) and invite it"
 
 
 def _ours(key: str) -> Message:

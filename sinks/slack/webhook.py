@@ -57,6 +57,10 @@ class SlackWebhook:
                     memo.put(key, None)
         return False
 
+    async def check(self) -> list[str]:
+        """What people should know before they rely on it. Nothing but a message tells whether it works."""
+        return ["a webhook does not tell what has arrived, so a message may come twice; `type: slack` prevents that"]
+
     async def close(self) -> None:
         await self._connection.close()
 
