@@ -1,4 +1,4 @@
-"""Draws an incident of the shipped recording as Slack shows it: as it opens, when it is explained, and when it is over."""
+"""Draws an incident of the shipped recording as Slack shows it: as it opens, is explained, and is over."""
 
 import html
 import io
