@@ -18,6 +18,7 @@ from kubewhy.glance import STORM
 from kubewhy.records import Change, Finding, Ref, Seen, Severity, Sort
 from sinks.settings import SinkSettings, SlackSettings
 from sinks.slack.bot import SlackBot
+from tests.models.far import compressed, endless
 from tests.models.tls import Authority
 from tests.services.memo import Died, MemoryMemo
 from tests.services.slack import CHANNEL, TOKEN, Message, Workspace, breaks, hangs, refuses, says, serving
@@ -357,6 +358,8 @@ LATER = {
     "no time stamp": (says(200, '{"ok": true}'), "not what Slack answers", None),
     "half an answer": (breaks, "broke", None),
     "no answer": (hangs, "in time", None),
+    "an answer that does not end": (endless, "does not end", None),
+    "compressed": (compressed, "not what Slack answers", None),
     "a redirect": (says(302, "", Location="https://elsewhere.example/"), "redirects", None),
     "a redirect that would keep the body": (says(307, "", Location="http://127.0.0.1:1/"), "redirects", None),
 }
@@ -425,6 +428,7 @@ async def test_an_old_channel_that_was_archived_holds_nothing_up(side: Side, sla
     slack.channel.archived = True
     side.settings = side.settings.model_copy(update={"channel": "C9999999999"})
     await side.restart()
+    await side.idle()
     await side.send(finding("resolved"), finding("opened", "i2"))
     assert [each.header for each in slack.channels["C9999999999"].roots] == ["🟡 i2 crashes"]
 

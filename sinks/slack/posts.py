@@ -69,7 +69,6 @@ class Poster:
     def __init__(self, settings: SlackSettings, token: str, clock: Callable[[], datetime]) -> None:
         self._settings, self._token, self._clock = settings, token, clock
         self._connection = Connection(settings.url, settings.timeout_seconds, settings.ca_file)
-        self._blind = False
         self.asked = 0  # how often Slack was
 
     async def close(self) -> None:
@@ -128,7 +127,7 @@ class Poster:
         try:
             answer = await self.call("chat_postMessage", channel=post.channel, **told)
         except Refusal as refusal:
-            if parent and refusal.code in _DELETED | _NO_THREADS:
+            if parent and (refusal.code in _DELETED | _NO_THREADS or self._is_left(post, refusal)):
                 return msgspec.structs.replace(post, lost=True)
             error = self.error(refusal)
             if not isinstance(error, RetryLater) or refusal.too_often:
@@ -145,7 +144,7 @@ class Poster:
             told = {"blocks": [], "attachments": [], **message, **_ours(key)}
             await self.call("chat_update", channel=post.channel, ts=post.ts, **told)
         except Refusal as refusal:
-            if refusal.code in _DELETED or (post.channel != self._settings.channel and refusal.no_channel):
+            if refusal.code in _DELETED or self._is_left(post, refusal):
                 return msgspec.structs.replace(post, lost=True)
             if refusal.code in _FIXED:
                 return msgspec.structs.replace(post, fixed=True)
@@ -154,8 +153,6 @@ class Poster:
 
     async def _find(self, post: Post, key: str, parent: Post | None) -> str | None:
         """When the message was posted, by Slack's clock, if it was."""
-        if self._blind:
-            return None
         asked: dict[str, Any] = {
             "channel": post.channel,
             "oldest": f"{(post.intended - _SKEW).timestamp():.6f}",
@@ -173,7 +170,6 @@ class Poster:
                     return None
                 if refusal.code not in _NO_HISTORY:
                     raise self.error(refusal) from None
-                self._blind = True
                 log.warning(
                     "sink %s: cannot look whether a message has arrived (%s), so one may come twice: %s",
                     self._settings.called,
@@ -185,6 +181,10 @@ class Poster:
             if found or not asked["cursor"]:
                 return found
         return None
+
+    def _is_left(self, post: Post, refusal: Refusal) -> bool:
+        """Whether it is in a channel that is no more, and that the settings name no more."""
+        return post.channel != self._settings.channel and refusal.no_channel
 
     def _odd(self) -> RetryLater:
         return RetryLater(f"what {self._connection.host} answers is not what Slack answers; is `url` right?")
