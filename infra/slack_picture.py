@@ -54,7 +54,7 @@ def draw() -> str:
 
 
 def _findings() -> Iterator[Finding]:
-    run = [sys.executable, "-m", "kubewhy", "run", "--from", RECORDING]
+    run = [sys.executable, "-m", "kubewhy", "run", "--from", str(RECORDING)]
     lines = subprocess.run(run, capture_output=True, check=True).stdout.splitlines()
     told = [msgspec.json.decode(line, type=Finding) for line in lines]
     found = {each.transition: each for each in told if each.incident.root.name == _ROOT}
