@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from kubewhy.glance import STORM as RULE
+from kubewhy.glance import is_digest as is_digest
 from kubewhy.records import IncidentView, Ref, Severity, Told, Words
 
 # So many new incidents of a cluster are told one by one within a minute; the others come to a digest.
 LIMIT = 20
 SHOWN = 5
-RULE = "incident-storm"
 WORDS = Words(
     rule=RULE,
     title="Many incidents at once",
@@ -40,11 +41,6 @@ class Digest(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fi
     worst: Severity = Severity.INFO
     resolutions: set[str] = set()
     resolved_at: datetime | None = None
-
-
-def is_digest(incident: IncidentView) -> bool:
-    """Whether it stands for many incidents."""
-    return any(failure.rule == RULE for failure in incident.failures[:1])
 
 
 def view(digest: Digest, still: dict[str, Told]) -> IncidentView:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from explainer.hostile import clean, cut
+from kubewhy.glance import alike as alike
 from kubewhy.records import IncidentView, Told
 
 LINES = 5
@@ -28,14 +29,6 @@ def wording(incident: IncidentView) -> Wording:
         look=next((each.look for each in incident.words if each.look), ""),
         commands="\n".join(incident.commands[:LINES]),
     )
-
-
-def alike(failures: Sequence[Told]) -> list[list[Told]]:
-    """Those that read the same but for their objects, together, in the order of the first of each."""
-    found: dict[tuple[str, str], list[Told]] = {}
-    for told in failures:
-        found.setdefault((told.rule, told.message), []).append(told)
-    return list(found.values())
 
 
 def _what(incident: IncidentView) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from infra import slack_picture
 from infra.watch_or_replay import RECORDING
 
 _WIDTH = 132
@@ -38,6 +39,7 @@ def draw_all() -> dict[str, str]:
     return {
         "analyze.svg": draw("analyze"),
         "run.svg": draw("run", "-o", "text"),
+        "slack.svg": slack_picture.draw(),
         "why.svg": draw("why", "deploy/pricing"),
     }
 

@@ -5,7 +5,8 @@ from io import FileIO
 
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError
-from sinks.settings import FileSettings, S3Settings, SinkSettings, StdoutSettings
+from kubewhy.keys import read
+from sinks.settings import FileSettings, S3Settings, SinkSettings, SlackSettings, SlackWebhookSettings, StdoutSettings
 
 
 def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -25,7 +26,7 @@ def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
 
 
 # Where the extra is called otherwise than the type.
-_EXTRAS: dict[str, str] = {}
+_EXTRAS = {"slack-webhook": "slack"}
 
 
 def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -43,3 +44,11 @@ def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
             from sinks.s3 import S3Sink
 
             return S3Sink(Bucket(settings))
+        case SlackSettings():
+            from sinks.slack.bot import SlackBot
+
+            return SlackBot(settings, read(settings.token, environ))
+        case SlackWebhookSettings():
+            from sinks.slack.webhook import SlackWebhook
+
+            return SlackWebhook(settings, read(settings.url_key, environ))

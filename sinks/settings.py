@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from kubewhy.buckets import BucketSettings
+from kubewhy.keys import Key
+from kubewhy.records import Severity
+from sinks.slack.ids import Base, Button, Channel, Label, Member
 
 
 class _Sink(BaseModel, extra="forbid", frozen=True):
@@ -45,4 +48,33 @@ class S3Settings(_Sink, BucketSettings, frozen=True):
     silenced: bool = True
 
 
-SinkSettings = Annotated[StdoutSettings | FileSettings | S3Settings, Field(discriminator="type")]
+class _Slack(_Sink, frozen=True):
+    """`mention` says whom to call at which severity, `buttons` what a message leads to: a label and an address each."""
+
+    digest: bool = True
+    mention: dict[Severity, tuple[Member, ...]] = {}
+    buttons: dict[Label, Button] = Field(default={}, max_length=5)
+    ca_file: Path | None = None  # in place of the authorities that this machine trusts
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300)
+
+
+class SlackSettings(_Slack, frozen=True):
+    """A Slack app with a bot token: one message an incident, which is kept up to date."""
+
+    type: Literal["slack"]
+    channel: Channel
+    token: Key = Key(env="SLACK_BOT_TOKEN")
+    url: Base = "https://slack.com/api/"
+
+
+class SlackWebhookSettings(_Slack, frozen=True):
+    """A Slack incoming webhook, which can only add: a message when an incident opens, and one when it is over."""
+
+    type: Literal["slack-webhook"]
+    url_key: Key = Key(env="SLACK_WEBHOOK_URL")
+
+
+SinkSettings = Annotated[
+    StdoutSettings | FileSettings | S3Settings | SlackSettings | SlackWebhookSettings,
+    Field(discriminator="type"),
+]

@@ -8,6 +8,9 @@ from typing import Any, ParamSpec
 
 P = ParamSpec("P")
 _LONGEST_SECONDS = 7200
+# What is on its way between two sockets of this process is there after a moment, a longer one on a busy machine. Where
+# the next timer is far away it is most likely what limits the waiting for just that.
+_MOMENT, _LONG_MOMENT, _FAR = 0.001, 0.1, 2.0
 
 
 class _Selector(selectors.DefaultSelector):
@@ -16,7 +19,8 @@ class _Selector(selectors.DefaultSelector):
     ahead = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(min(timeout, 0.001) if timeout else timeout)
+        moment = _LONG_MOMENT if timeout and timeout > _FAR else _MOMENT
+        ready: list[tuple[selectors.SelectorKey, int]] = super().select(min(timeout, moment) if timeout else timeout)
         if not ready and timeout:
             self.ahead += timeout
         return ready

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubewhy.contracts import Manner
-from kubewhy.runtime.queueing import Waiting, next_batch
+from kubewhy.runtime.queueing import Batch, Waiting, next_batch
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = START + timedelta(days=1)
@@ -55,6 +55,14 @@ def test_what_is_merged_is_settled_with_what_is_given() -> None:
     assert batch
     assert batch.given == (5, 6)
     assert batch.settled == {2, 5, 6}
+
+
+def test_what_digests_stand_for_is_given_together_and_aside() -> None:
+    waiting = [each._replace(beneath=each.incident in "ac") for each in MIXED]
+    batch = next_batch(waiting, Manner(at_most=1, merges=True, aside=True), LATER)
+    assert batch == Batch((1, 3, 4), frozenset({1, 3, 4}), aside=True)
+    batch = next_batch(waiting, Manner(at_most=1), LATER)
+    assert batch == Batch((2,), frozenset({2}))
 
 
 def test_an_incident_counts_as_much_as_the_worst_that_waits_of_it() -> None:

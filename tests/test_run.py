@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import jsonschema
 import pytest
 
-from kubewhy.cli.plain import clean
 from kubewhy.kube.core import PersistentVolumeClaim
+from kubewhy.plain import clean
 from tests.api_server import CLUSTER, ApiServer, api_server
 from tests.test_recorded import lines
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from explainer.correlation import correlate
-from kubewhy.cli.plain import clean
 from kubewhy.cli.text import Scope, age, commands, show
+from kubewhy.plain import clean
 from kubewhy.records import Failure, Ref
 from kubewhy.runtime.oneshot import Analysis
 from tests.golden import golden

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from kubewhy.cli.plain import clean
 from kubewhy.cli.told import lines, renderer
+from kubewhy.plain import clean
 from kubewhy.records import Answer, Explanation, Ref, Severity
 from tests.golden import golden
 from tests.test_incidents import Clock, broken

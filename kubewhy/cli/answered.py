@@ -8,10 +8,10 @@ from rich.text import Text
 
 from analyzers.seen import ConditionSeen, ContainerSeen, EventSeen
 from kubewhy.cli.answer import Answer, Held, Incident, Link, Near
-from kubewhy.cli.plain import clean
 from kubewhy.cli.report import Broken, Name
 from kubewhy.cli.seen import Change
 from kubewhy.cli.text import COLOUR, Scope, advise, age, put, where
+from kubewhy.plain import clean
 
 _RELATED = {
     "owns": "which it owns",

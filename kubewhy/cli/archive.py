@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from kubewhy.cli.options import FilePath
-from kubewhy.cli.plain import clean
 from kubewhy.cli.text import COLOUR, age
 from kubewhy.cli.told import lines
 from kubewhy.durations import parse_duration, parse_time
 from kubewhy.errors import ConfigError
+from kubewhy.plain import clean
 from kubewhy.records import Finding, encode
 from kubewhy.runtime.recalling import Archive, Wanted, in_bucket, opened, recall
 from kubewhy.settings import load

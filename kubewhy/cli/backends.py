@@ -18,10 +18,10 @@ from rich.text import Text
 
 from explainer.backends import make
 from explainer.backends.settings import BackendSettings
-from kubewhy.cli.plain import clean
 from kubewhy.contracts import Completion, Prompt
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.keys import Key, forget, keep
+from kubewhy.plain import clean
 from kubewhy.runtime.backends import TYPES, Kept, changing, load, place, settings_of, write
 
 HELLO = Prompt(

@@ -10,10 +10,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kubewhy.cli.plain import clean
 from kubewhy.cli.text import COLOUR, age
 from kubewhy.cli.told import lines
 from kubewhy.contracts import Letter, Manner, Memo
+from kubewhy.plain import clean
 from kubewhy.records import IncidentView
 
 # Lines of a terminal that the table leaves to what happens.

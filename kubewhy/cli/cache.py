@@ -16,9 +16,9 @@ from rich.text import Text
 
 from explainer.cache import Answers, Entry
 from kubewhy.cli.options import Duration
-from kubewhy.cli.plain import clean
 from kubewhy.cli.text import age
 from kubewhy.errors import ConfigError
+from kubewhy.plain import clean
 from kubewhy.runtime.models import answers
 from sinks.stdout import printable
 

@@ -17,10 +17,10 @@ from explainer.wanting import Subject, Wanted
 from kubewhy.cli.incidents import restored
 from kubewhy.cli.models import Asked, Asking, asking_options, explainer_of, settings_of
 from kubewhy.cli.options import FilePath, cluster_options, from_option, no_hold_option, scope_options
-from kubewhy.cli.plain import clean
 from kubewhy.cli.text import COLOUR, put, show_explanation
 from kubewhy.cli.why import object_named
 from kubewhy.errors import ConfigError
+from kubewhy.plain import clean
 from kubewhy.records import Explanation, IncidentView, Ref
 from kubewhy.runtime.asking import explain, questions
 from kubewhy.runtime.calls import Calls

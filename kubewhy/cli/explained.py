@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from kubewhy.cli.plain import clean
+from kubewhy.plain import clean
 from kubewhy.records import Explanation
 
 

@@ -16,10 +16,10 @@ from rich.text import Text
 
 from explainer.incidents import Incidents
 from explainer.matchers import BadMatcher, Matchers, parse_all
-from kubewhy.cli.plain import clean
 from kubewhy.cli.text import age
 from kubewhy.durations import parse_duration, parse_time
 from kubewhy.errors import ConfigError
+from kubewhy.plain import clean
 from kubewhy.records import Ref, Silence
 from kubewhy.runtime.embedded import restore
 from kubewhy.runtime.silencing import IN_SETTINGS, add, expire, kept

@@ -10,8 +10,9 @@ from rich.text import Text
 from explainer.commands import commands as next_commands
 from explainer.correlation import Group, leading
 from kubewhy.cli import explained
-from kubewhy.cli.plain import clean
 from kubewhy.cli.report import Verdict, by_object, judge
+from kubewhy.plain import age as age
+from kubewhy.plain import clean
 from kubewhy.records import Explanation, Failure, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis
 
@@ -55,19 +56,6 @@ def show(
             put(console, Text(f"{clean(resource)}: {clean(reason)}"), 2)
         put(console, Text())
     put(console, _summary(analysis, verdict, scope))
-
-
-def age(since: datetime, now: datetime) -> str:
-    """How long, as kubectl says it: the two largest units while small."""
-    seconds = max(0, int((now - since).total_seconds()))
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if minutes < 2:
-        return f"{seconds}s"
-    if hours < 2:
-        return f"{minutes}m"
-    if days < 2:
-        return f"{hours}h{minutes % 60}m" if hours < 10 and minutes % 60 else f"{hours}h"
-    return f"{days}d"
 
 
 def _show_incident(console: Console, group: Group, now: datetime, scope: Scope) -> None:

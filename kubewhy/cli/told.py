@@ -8,8 +8,8 @@ from rich.text import Text
 from explainer.digests import is_digest
 from explainer.wording import alike
 from kubewhy.cli import explained
-from kubewhy.cli.plain import clean
 from kubewhy.cli.text import COLOUR, age
+from kubewhy.plain import clean
 from kubewhy.records import Explanation, Finding, IncidentView, Told
 
 SHOWN = 3

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import click
 
-from kubewhy.cli.plain import clean
 from kubewhy.cli.report import Document, Name
 from kubewhy.cli.rules import hold
+from kubewhy.plain import clean
 from kubewhy.runtime.settling import Awaited, Ending, Waited
 
 _CLEAR = "\r\x1b[K"

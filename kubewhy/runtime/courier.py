@@ -41,6 +41,7 @@ class Courier:
         self._woken, self._moved = asyncio.Event(), asyncio.Event()
         self._next_call = 0.0  # by the loop's clock, as `_failing_since`
         self._delivered = self._failed = self._dead = 0
+        self._spared = 0  # pieces of what was put off
         self._failures = self._bugs = 0  # in a row
         self._failing_since = 0.0
         self._said: set[str] = set()
@@ -84,8 +85,9 @@ class Courier:
         deadline = moved = None
         while self._outbox or self._may_spare:
             self._moved.clear()
-            if seconds is not None and (deadline is None or (patient and self._delivered != moved)):
-                deadline, moved = loop.time() + seconds, self._delivered
+            done = self._delivered + self._spared
+            if seconds is not None and (deadline is None or (patient and done != moved)):
+                deadline, moved = loop.time() + seconds, done
             if deadline is not None and self._failures and self._next_call >= deadline:
                 break
             try:
@@ -103,12 +105,16 @@ class Courier:
     async def _call(self) -> None:
         """One call of the sink, and what comes of it."""
         begun, batch = asyncio.get_running_loop().time(), self._outbox.batch(self._sink.manner, self._until)
-        self._next_call = begun + self._sink.manner.apart.total_seconds()
+        self._next_call = begun
+        if not (batch and batch.aside):
+            self._next_call += self._sink.manner.apart.total_seconds()
         try:
             if batch:
                 await self._give(batch)
                 self._may_spare = True
-            elif not await self._sink.spare(self._memo):
+            elif await self._sink.spare(self._memo):
+                self._spared += 1
+            else:
                 self._may_spare, self._next_call = False, begun
         except RetryLater as error:
             asked = None if error.after is None else min(max(error.after, 1.0), LONGEST_AFTER)

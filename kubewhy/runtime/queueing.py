@@ -10,6 +10,7 @@ from kubewhy.contracts import Manner
 from kubewhy.records import Finding
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ASIDE = 100
 
 
 class Waiting(NamedTuple):
@@ -19,18 +20,24 @@ class Waiting(NamedTuple):
     incident: str
     rank: int  # of its severity
     at: datetime
+    beneath: bool = False  # a digest stands for it
 
     @staticmethod
     def of(position: int, finding: Finding) -> "Waiting":
         """How that finding waits."""
-        return Waiting(position, finding.incident.id, finding.incident.severity.rank, finding.at)
+        incident = finding.incident
+        return Waiting(position, incident.id, incident.severity.rank, finding.at, finding.digest is not None)
 
 
 class Batch(NamedTuple):
-    """Positions in the order in which they are given; `settled` has also those for which these stand."""
+    """Positions in the order in which they are given; `settled` has also those for which these stand.
+
+    What is `aside` keeps nothing else waiting.
+    """
 
     given: tuple[int, ...]
     settled: frozenset[int]
+    aside: bool = False
 
     @staticmethod
     def plain(waiting: Sequence[Waiting]) -> "Batch":
@@ -47,6 +54,8 @@ def next_batch(waiting: Sequence[Waiting], manner: Manner, now: datetime) -> Bat
         return _span(waiting, manner, now)
     if not manner.worst_first and not manner.merges:
         return Batch.plain(waiting[: manner.at_most])
+    if manner.aside and (beneath := [each for each in waiting if each.beneath]):
+        return Batch.plain(beneath[:_ASIDE])._replace(aside=True)
     lines: dict[str, list[Waiting]] = {}
     for each in waiting:
         lines.setdefault(each.incident, []).append(each)

@@ -1,6 +1,8 @@
 """What sinks deliver to in the conformance tests: one entry for each sort of sink."""
 
+import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kubewhy.contracts import Sink
-from kubewhy.errors import ConfigError
+from kubewhy.errors import ConfigError, RetryLater
 from sinks import make
-from sinks.settings import FileSettings, SinkSettings
+from sinks.settings import FileSettings, SinkSettings, SlackSettings, SlackWebhookSettings
 from sinks.stdout import StdoutSink
+from tests.services import slack as slack_service
 
 
 class Trouble(NamedTuple):
@@ -60,7 +63,55 @@ async def file(folder: Path) -> AsyncIterator[FarSide]:
     yield of(FileSettings(type="file", path=path), {}, lambda: path.read_bytes() if path.exists() else b"", troubles)
 
 
+@asynccontextmanager
+async def slack(folder: Path) -> AsyncIterator[FarSide]:
+    """Seen is what stands in the channel and in its threads now, whenever that was written."""
+    workspace = slack_service.Workspace()
+    workspace.now = time.time()
+
+    def seen() -> list[tuple[bool, object]]:
+        return [(bool(each.thread), each.said) for each in workspace.channel.messages]
+
+    async with slack_service.serving(workspace):
+        told = {"type": "slack", "channel": slack_service.CHANNEL, "url": f"{workspace.url}/api/"}
+        settings = SlackSettings.model_validate(told)
+        yield of(settings, {"SLACK_BOT_TOKEN": slack_service.TOKEN}, seen, _slack_troubles(workspace))
+
+
+@asynccontextmanager
+async def slack_webhook(folder: Path) -> AsyncIterator[FarSide]:
+    """What was said twice counts once: nothing can be taken back, and nobody says what arrived."""
+    workspace = slack_service.Workspace()
+
+    def seen() -> list[bytes]:
+        return sorted({json.dumps(said).encode() for said in workspace.hooked})
+
+    async with slack_service.serving(workspace):
+        settings = SlackWebhookSettings(type="slack-webhook", timeout_seconds=0.5)
+        environ = {"SLACK_WEBHOOK_URL": workspace.url + slack_service.HOOK}
+        yield of(settings, environ, seen, {"archived": _slack_troubles(workspace)["archived"]})
+
+
+def _slack_troubles(workspace: slack_service.Workspace) -> dict[str, Trouble]:
+    def archive(archived: bool) -> None:
+        workspace.channel.archived = archived
+
+    def revoke(revoked: bool) -> None:
+        workspace.tokens = set() if revoked else {slack_service.TOKEN}
+
+    def hasten(pace: float) -> None:
+        workspace.apart = pace
+
+    return {
+        "archived": Trouble(ConfigError, lambda: archive(True), lambda: archive(False)),
+        "revoked": Trouble(ConfigError, lambda: revoke(True), lambda: revoke(False)),
+        "too often": Trouble(RetryLater, lambda: hasten(1e12), lambda: hasten(0)),
+    }
+
+
 FAR_SIDES: dict[str, Callable[[Path], AbstractAsyncContextManager[FarSide]]] = {
     "stdout": stdout,
     "file": file,
+    "slack": slack,
+    "slack-webhook": slack_webhook,
 }
