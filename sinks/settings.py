@@ -2,8 +2,11 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+
+from kubewhy.keys import Key
 
 
 class _Sink(BaseModel, extra="forbid", frozen=True):
@@ -36,4 +39,141 @@ class FileSettings(_Sink, frozen=True):
     path: Path
 
 
-SinkSettings = Annotated[StdoutSettings | FileSettings, Field(discriminator="type")]
+def _address(text: str) -> str:
+    """Where to post. It may hold a secret in its path or query, so it is never shown whole."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is no address; write https://host/path") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError("is no address; write https://host/path")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or password: use `basic` or `bearer`, or tell where it is by `url_key`")
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("has characters that no address has; write them as %XX")
+    return text
+
+
+def _base(text: str) -> str:
+    """An address that others are made of."""
+    if "?" in text or "#" in text:
+        raise ValueError("must have neither ? nor #")
+    return text.rstrip("/")
+
+
+def _name(told: object) -> object:
+    if isinstance(told, str) and told.lower() in _OURS:
+        raise ValueError(f"{told} is set by kubewhy itself")
+    return told
+
+
+def _value(told: object) -> object:
+    if isinstance(told, str) and not (told.isascii() and told.isprintable()):
+        raise ValueError("a header is one line of plain ASCII")
+    return told
+
+
+_OURS = {
+    *("content-length", "content-type", "cookie", "host", "transfer-encoding", "connection", "accept-encoding"),
+    *("user-agent", "idempotency-key", "x-kubewhy-timestamp", "x-kubewhy-signature"),
+}
+_RESERVED = {"alertname", "severity", "cluster", "namespace", "kind", "name", "incident"}
+Address = Annotated[str, AfterValidator(_address)]
+Base = Annotated[Address, AfterValidator(_base)]
+HeaderName = Annotated[str, BeforeValidator(_name), Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
+HeaderValue = Annotated[str, BeforeValidator(_value), Field(max_length=4000)] | Key
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")]
+
+
+class BasicSettings(BaseModel, extra="forbid", frozen=True):
+    """A user, and where the password is."""
+
+    user: str = Field(min_length=1, max_length=255, pattern=r"^[^:\x00-\x1f]+$")
+    password: Key
+
+
+class CertificateSettings(BaseModel, extra="forbid", frozen=True):
+    """What we are known by, in PEM files. Without a key file, the first holds the key too."""
+
+    file: Path
+    key_file: Path | None = None
+
+
+class TemplateSettings(BaseModel, extra="forbid", frozen=True):
+    """Texts in place of ours: docs/templates.md."""
+
+    title: str | None = None
+    text: str | None = None
+
+
+class HttpSettings(_Sink, frozen=True):
+    """Proxies are found as curl finds them: HTTPS_PROXY, NO_PROXY. In `headers`, a secret is told by its place."""
+
+    bearer: Key | None = None
+    basic: BasicSettings | None = None
+    headers: dict[HeaderName, HeaderValue] = {}
+    certificate: CertificateSettings | None = None
+    ca_file: Path | None = None  # in place of the authorities that this machine trusts
+    timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+
+    @model_validator(mode="after")
+    def _one_who(self) -> "HttpSettings":
+        known = {name.lower(): told for name, told in self.headers.items()}
+        told = [self.bearer is not None, self.basic is not None, "authorization" in known]
+        if sum(told) > 1:
+            raise ValueError("give one of `bearer`, `basic` and the header Authorization")
+        for name in ("authorization", "proxy-authorization", "x-api-key"):
+            if isinstance(known.get(name), str):
+                raise ValueError(f"headers.{name}: tell where the secret is, not the secret: {{env: NAME}}")
+        return self
+
+
+class WebhookSettings(HttpSettings, frozen=True):
+    """An address to which each finding is posted. `url_key` tells where the address is, which may itself be a secret."""
+
+    type: Literal["webhook"]
+    url: Address | None = None
+    url_key: Key | None = None
+    format: Literal["alertmanager", "cloudevents"] = "alertmanager"
+    signing_key: Key | None = None
+    labels: dict[LabelName, str] = {}
+    templates: TemplateSettings = TemplateSettings()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "WebhookSettings":
+        if (self.url is None) == (self.url_key is None):
+            raise ValueError("give `url` or `url_key`, where the address is")
+        if self.format == "cloudevents" and (self.labels or self.templates != TemplateSettings()):
+            raise ValueError(
+                "`labels` and `templates` are for `format: alertmanager`; the other sends the whole finding"
+            )
+        _check_labels(self.labels)
+        return self
+
+
+class AlertmanagerSettings(HttpSettings, frozen=True):
+    """Alertmanager's API: `urls` are those of one cluster. An alert lasts for `lasts_minutes` without us."""
+
+    type: Literal["alertmanager"]
+    urls: tuple[Base, ...] = Field(min_length=1)
+    lasts_minutes: float = Field(default=15.0, ge=3, le=1440)
+    labels: dict[LabelName, str] = {}
+    templates: TemplateSettings = TemplateSettings()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "AlertmanagerSettings":
+        _check_labels(self.labels)
+        return self
+
+
+def _check_labels(labels: dict[str, str]) -> None:
+    for name in labels:
+        if name in _RESERVED:
+            raise ValueError(f"labels.{name}: that is set by kubewhy itself; choose another name")
+
+
+SinkSettings = Annotated[
+    StdoutSettings | FileSettings | WebhookSettings | AlertmanagerSettings,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,168 @@
+"""Posts to addresses that people name, and says what is wrong where nothing takes it. Replies are not believed."""
+
+import asyncio
+import base64
+import re
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx2
+
+from kubewhy.errors import ConfigError, Rejected, RetryLater
+from kubewhy.faults import proxy_refuses, wait
+from kubewhy.http import connect, trust, within
+from kubewhy.keys import Key, read
+from sinks.settings import HttpSettings
+
+# A reply is read only so that its connection may serve again.
+_READING_SECONDS = 1.0
+
+
+class TooLarge(Rejected):
+    """The far side takes less at once."""
+
+
+@dataclass(frozen=True)
+class Addressee:
+    """Who is posted to: all that a message may say of it. `setting` is where the address is."""
+
+    address: str
+    setting: str = "`url`"
+    key: str = ""  # where the credentials are, such as `environment variable X`
+
+    @staticmethod
+    def at(url: str, setting: str = "`url`", key: str = "") -> "Addressee":
+        """The rest of an address may be a secret."""
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return Addressee(f"{parts.scheme}://{parts.hostname}{port}", setting, key)
+
+    def config(self, what: str) -> ConfigError:
+        """What only a person can mend."""
+        return ConfigError(what)
+
+    def later(self, what: str, after: float | None = None) -> RetryLater:
+        """What may pass."""
+        return RetryLater(what, after)
+
+    def rejected(self, what: str) -> Rejected:
+        """What is this finding's fault."""
+        return Rejected(what)
+
+
+class Poster:
+    """Posts to one address, in time. It follows no redirects, and no reply can hold it or fill it."""
+
+    def __init__(self, url: str, setting: str, settings: HttpSettings, environ: Mapping[str, str]) -> None:
+        """Raises ConfigError where a secret or a certificate is missing."""
+        self._url = url
+        self._far = Addressee.at(url, setting, str(settings.bearer or "") or _basic_key(settings))
+        self._seconds = settings.timeout_seconds
+        self._headers = _headers(settings, environ)
+        self._client = connect(self._far, self._seconds, _tls(self._far, settings), _no_cookies)
+
+    @property
+    def address(self) -> str:
+        """What may be said of where it posts to."""
+        return self._far.address
+
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Returns once it is taken. Raises TooLarge, or one of the three errors."""
+        told = {"content-type": "application/json", **headers, **self._headers}
+        request = self._client.build_request("POST", self._url, content=body, headers=told)
+        reply = await within(self._far, self._seconds, self._client.send(request, stream=True))
+        try:
+            with suppress(httpx2.HTTPError, TimeoutError):
+                async with asyncio.timeout(_READING_SECONDS):
+                    async for _ in reply.aiter_raw():
+                        pass
+        finally:
+            await reply.aclose()
+        if not reply.is_success:
+            raise refusal(self._far, reply.status_code, reply.headers)
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        await self._client.aclose()
+
+
+def refusal(far: Addressee, status: int, headers: Mapping[str, str]) -> Exception:
+    """The exception that a status stands for."""
+    match status:
+        case 401 | 403 if far.key:
+            return far.config(f"{far.address} does not accept what {far.key} gives ({status}): check or renew it")
+        case 401 | 403:
+            return far.config(f"{far.address} wants to know who posts ({status}): add `bearer`, `basic` or a header")
+        case 404 | 410:
+            return far.config(
+                f"nothing is there to post to at {far.address} ({status}): check the path in {far.setting}"
+            )
+        case 407:
+            return proxy_refuses(far)
+        case 413:
+            return TooLarge(f"{far.address} takes no post so large (413)")
+        case 408 | 425:
+            return far.later(f"{far.address} wants it again ({status})", wait(headers))
+        case 429:
+            return far.later(f"{far.address} is posted to too often (429)", wait(headers))
+    if status >= 500:
+        return far.later(f"{far.address} fails ({status})", wait(headers))
+    if status >= 400:
+        return far.rejected(f"{far.address} refuses it ({status})")
+    where = _host(headers.get("location", ""), far)
+    return far.config(
+        f"{far.address} redirects to {where} ({status}): write the address it leads to into {far.setting}"
+    )
+
+
+def _host(location: str, far: Addressee) -> str:
+    """Of where it leads only the host is told: the rest may hold secrets, and all of it is somebody else's words."""
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:
+        host = ""
+    if host is None:
+        return f"another path of {far.address}"
+    return host if re.fullmatch(r"[a-z0-9.:-]{1,253}", host) else "elsewhere"
+
+
+async def _no_cookies(request: httpx2.Request) -> None:
+    request.headers.pop("cookie", None)
+
+
+def _headers(settings: HttpSettings, environ: Mapping[str, str]) -> dict[str, str]:
+    headers = {
+        name.lower(): read(told, environ).get_secret_value() if isinstance(told, Key) else told
+        for name, told in settings.headers.items()
+    }
+    if settings.bearer:
+        headers["authorization"] = f"Bearer {read(settings.bearer, environ).get_secret_value()}"
+    if settings.basic:
+        password = read(settings.basic.password, environ).get_secret_value()
+        both = base64.b64encode(f"{settings.basic.user}:{password}".encode())
+        headers["authorization"] = f"Basic {both.decode()}"
+    return headers
+
+
+def _basic_key(settings: HttpSettings) -> str:
+    secret = settings.basic.password if settings.basic else None
+    return str(secret or next((told for told in settings.headers.values() if isinstance(told, Key)), ""))
+
+
+def _tls(far: Addressee, settings: HttpSettings) -> ssl.SSLContext | bool:
+    trusted = trust(far, settings.ca_file)
+    if settings.certificate is None:
+        return trusted
+    context = ssl.create_default_context() if isinstance(trusted, bool) else trusted
+    file, key_file = settings.certificate.file.expanduser(), settings.certificate.key_file
+    try:
+        # A password is asked for at a terminal, unless something gives one.
+        context.load_cert_chain(file, key_file and key_file.expanduser(), password="")
+    except ssl.SSLError:
+        raise far.config(f"{file}: no certificate with the key that belongs to it: check `certificate`") from None
+    except OSError as error:
+        raise far.config(f"{file} or its key cannot be read ({error.strerror}): check `certificate`") from None
+    return context

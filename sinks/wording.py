@@ -1,0 +1,59 @@
+"""A finding in a few plain lines, for people. What comes from the cluster or a model is still to be escaped."""
+
+from collections.abc import Iterator
+
+from kubewhy.glance import alike, is_digest
+from kubewhy.plain import age, clean
+from kubewhy.records import Finding, IncidentView
+
+_LINE = 300  # characters
+
+
+def headline(finding: Finding) -> str:
+    """What it is, and how bad; or that it is over."""
+    incident = finding.incident
+    if finding.transition == "resolved":
+        return f"RESOLVED {line(incident.title)}"
+    return f"{incident.severity.upper()} {line(incident.title)}"
+
+
+def lines(finding: Finding, shown: int = 3) -> list[str]:
+    """What is wrong, so many failures of it at most; what was changed before; and what a model or the rule says."""
+    incident = finding.incident
+    if finding.transition == "resolved":
+        return [f"{incident.resolution} after {age(incident.opened_at, incident.resolved_at or finding.at)}"]
+    return [*_failures(incident, shown), *_changed(incident), *_advice(finding)]
+
+
+def line(text: str) -> str:
+    """One line, not too long."""
+    text = " ".join(clean(text).split())
+    return text if len(text) <= _LINE else text[: _LINE - 1] + "…"
+
+
+def _failures(incident: IncidentView, shown: int) -> Iterator[str]:
+    together = alike(incident.failures)
+    # A digest names only a few, and says itself how many there are.
+    named = together if is_digest(incident) else together[:shown]
+    for each in named:
+        more = f" and {len(each) - 1} more" if len(each) > 1 else ""
+        yield line(f"{each[0].object}{more}: {each[0].message}")
+    rest = len(incident.failures) - sum(map(len, named))
+    if rest:
+        yield f"and {rest} more"
+
+
+def _changed(incident: IncidentView) -> Iterator[str]:
+    onset = min((told.since for told in incident.failures if told.since), default=incident.opened_at)
+    for change in incident.changes[:1]:
+        yield line(f"changed {age(change.at, onset)} before: {change.object}: {change.what}")
+
+
+def _advice(finding: Finding) -> Iterator[str]:
+    if told := finding.explanation:
+        yield line(f"{told.cause} (says {told.model} by {told.backend}, confidence {told.confidence})")
+        yield from (line(f"{number}. {step}") for number, step in enumerate(told.fix, 1))
+        return
+    for words in finding.incident.words[:1]:
+        if words.look:
+            yield line(words.look)
