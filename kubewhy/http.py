@@ -46,9 +46,7 @@ def connect(far: Far, timeout: float, tls: ssl.SSLContext | bool, prepare: Prepa
         request.headers["user-agent"] = "kubewhy"
 
     async def limit(response: httpx2.Response) -> None:
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise httpx2.DecodingError("compressed, which was not asked for", request=response.request)
-        response.stream = _Limited(response.stream)
+        response.stream = _Limited(response.stream, response.headers.get("content-encoding", "identity"))
 
     return httpx2.AsyncClient(
         verify=tls,
@@ -59,10 +57,13 @@ def connect(far: Far, timeout: float, tls: ssl.SSLContext | bool, prepare: Prepa
 
 
 class _Limited(httpx2.AsyncByteStream):
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, encoding: str) -> None:
         self._stream = stream
+        self._encoding = encoding
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._encoding != "identity":
+            raise httpx2.DecodingError("compressed, which was not asked for")
         read = 0
         async for chunk in self._stream:
             read += len(chunk)

@@ -1,11 +1,12 @@
 """Where findings go: one file a destination."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from io import FileIO
 
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError
-from sinks.settings import FileSettings, SinkSettings, StdoutSettings
+from sinks.settings import AlertmanagerSettings, FileSettings, SinkSettings, StdoutSettings, WebhookSettings
 
 
 def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -18,14 +19,14 @@ def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
     except ImportError as error:
         raise ConfigError(
             f"sink {settings.called}: needs a package that is not there ({error.name}): "
-            f"pip install 'kubewhy[{_EXTRAS.get(settings.type, settings.type)}]'"
+            f"pip install 'kubewhy[{_EXTRAS.get(error.name or '') or _EXTRAS.get(settings.type, settings.type)}]'"
         ) from None
     except ConfigError as error:
         raise ConfigError(f"sink {settings.called}: {error}") from None
 
 
-# Where the extra is called otherwise than the type.
-_EXTRAS: dict[str, str] = {}
+# Where the extra is called otherwise than the type, or the package comes with another.
+_EXTRAS = {"alertmanager": "webhook", "jinja2": "templates"}
 
 
 def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -38,3 +39,11 @@ def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
             from sinks.file import FileSink
 
             return FileSink(settings)
+        case WebhookSettings():
+            from sinks import webhook
+
+            return webhook.made(settings, environ)
+        case AlertmanagerSettings():
+            from sinks import alertmanager
+
+            return alertmanager.made(settings, environ, lambda: datetime.now(UTC))

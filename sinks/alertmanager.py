@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +10,9 @@ import msgspec
 
 from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.errors import ConfigError, Rejected, RetryLater
-from sinks.alerts import Alert, Texts, all_kept, follow, forget, keep, kept
+from sinks.alerts import Alert, Texts, all_kept, follow, forget, keep, kept, texts
 from sinks.posting import Poster
+from sinks.settings import AlertmanagerSettings
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,15 @@ PATH = "/api/v2/alerts"
 # As Prometheus does: Alertmanager keeps alerts in memory only, and one that was restarted knows none.
 AGAIN = timedelta(minutes=1)
 _AT_ONCE = 500
+
+
+def made(
+    settings: AlertmanagerSettings, environ: Mapping[str, str], clock: Callable[[], datetime]
+) -> "AlertmanagerSink":
+    """The sink of these settings. Raises ConfigError where they lead nowhere."""
+    posters = [Poster(f"{url}{PATH}", "`urls`", settings, environ) for url in settings.urls]
+    told = texts(settings.labels, settings.templates)
+    return AlertmanagerSink(posters, told, timedelta(minutes=settings.lasts_minutes), clock)
 
 
 def render(alerts: Iterable[Alert], now: datetime, lasts: timedelta) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from kubewhy.contracts import Memo
 from kubewhy.records import Finding, IncidentView, Severity
+from sinks.settings import TemplateSettings
 from sinks.wording import line, lines
 
 _KEPT = "alerts/"
@@ -76,6 +77,20 @@ class Texts(msgspec.Struct, frozen=True):
     description: Callable[[Finding, str], str] = lambda finding, ours: ours
 
 
+def texts(labels: Mapping[str, str], templates: TemplateSettings) -> Texts:
+    """What these settings add. Raises ConfigError for a template that is none."""
+    if templates.title is templates.text is None:
+        return Texts(labels)
+    from sinks.templates import Template
+
+    made = {
+        field: Template(f"templates.{key}", source, limit=_DESCRIPTION).render
+        for field, key, source in (("summary", "title", templates.title), ("description", "text", templates.text))
+        if source is not None
+    }
+    return Texts(labels, **made)
+
+
 def follow(before: Kept | None, finding: Finding, texts: Texts) -> Kept | None:
     """The alerts of the incident with this finding; None where later ones have been told already.
 
@@ -125,10 +140,10 @@ def forget(memo: Memo, before: datetime) -> None:
 
 
 def _labels(incident: IncidentView) -> dict[str, str]:
-    first = next(iter(incident.words or incident.failures), None)
+    rules = [*(words.rule for words in incident.words), *(told.rule for told in incident.failures), "kubewhy"]
     root = incident.root
     labels = {
-        "alertname": first.rule if first else "kubewhy",
+        "alertname": rules[0],
         "severity": str(incident.severity),
         "cluster": incident.cluster,
         "namespace": root.namespace or "",

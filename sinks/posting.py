@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx2
+from pydantic import TypeAdapter, ValidationError
 
 from kubewhy.errors import ConfigError, Rejected, RetryLater
-from kubewhy.faults import proxy_refuses, wait
+from kubewhy.farside import proxy_refuses, wait
 from kubewhy.http import connect, trust, within
 from kubewhy.keys import Key, read
+from sinks.addresses import Address
 from sinks.settings import HttpSettings
 
 # A reply is read only so that its connection may serve again.
 _READING_SECONDS = 1.0
+_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
 class TooLarge(Rejected):
@@ -127,6 +130,14 @@ def _host(location: str, far: Addressee) -> str:
     if host is None:
         return f"another path of {far.address}"
     return host if re.fullmatch(r"[a-z0-9.:-]{1,253}", host) else "elsewhere"
+
+
+def secret_address(key: Key, environ: Mapping[str, str]) -> str:
+    """The address that is found there. Raises ConfigError, without a word of it, where it is none."""
+    try:
+        return _ADDRESS.validate_python(read(key, environ).get_secret_value())
+    except ValidationError:
+        raise ConfigError(f"what {key} gives is no address: put one like https://host/path there") from None
 
 
 async def _no_cookies(request: httpx2.Request) -> None:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from kubewhy.keys import Key
+from sinks.addresses import Address, Base, HeaderName, HeaderValue, LabelName
 
 
 class _Sink(BaseModel, extra="forbid", frozen=True):
@@ -37,53 +37,6 @@ class FileSettings(_Sink, frozen=True):
 
     type: Literal["file"]
     path: Path
-
-
-def _address(text: str) -> str:
-    """Where to post. It may hold a secret in its path or query, so it is never shown whole."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError("is no address; write https://host/path") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError("is no address; write https://host/path")
-    if parts.username or parts.password:
-        raise ValueError("must not hold a user or password: use `basic` or `bearer`, or tell where it is by `url_key`")
-    if not (text.isascii() and text.isprintable()) or " " in text:
-        raise ValueError("has characters that no address has; write them as %XX")
-    return text
-
-
-def _base(text: str) -> str:
-    """An address that others are made of."""
-    if "?" in text or "#" in text:
-        raise ValueError("must have neither ? nor #")
-    return text.rstrip("/")
-
-
-def _name(told: object) -> object:
-    if isinstance(told, str) and told.lower() in _OURS:
-        raise ValueError(f"{told} is set by kubewhy itself")
-    return told
-
-
-def _value(told: object) -> object:
-    if isinstance(told, str) and not (told.isascii() and told.isprintable()):
-        raise ValueError("a header is one line of plain ASCII")
-    return told
-
-
-_OURS = {
-    *("content-length", "content-type", "cookie", "host", "transfer-encoding", "connection", "accept-encoding"),
-    *("user-agent", "idempotency-key", "x-kubewhy-timestamp", "x-kubewhy-signature"),
-}
-_RESERVED = {"alertname", "severity", "cluster", "namespace", "kind", "name", "incident"}
-Address = Annotated[str, AfterValidator(_address)]
-Base = Annotated[Address, AfterValidator(_base)]
-HeaderName = Annotated[str, BeforeValidator(_name), Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
-HeaderValue = Annotated[str, BeforeValidator(_value), Field(max_length=4000)] | Key
-LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")]
 
 
 class BasicSettings(BaseModel, extra="forbid", frozen=True):
@@ -130,7 +83,7 @@ class HttpSettings(_Sink, frozen=True):
 
 
 class WebhookSettings(HttpSettings, frozen=True):
-    """An address to which each finding is posted. `url_key` tells where the address is, which may itself be a secret."""
+    """An address to which each finding is posted. It may itself be a secret: `url_key` tells where it is."""
 
     type: Literal["webhook"]
     url: Address | None = None
@@ -148,7 +101,6 @@ class WebhookSettings(HttpSettings, frozen=True):
             raise ValueError(
                 "`labels` and `templates` are for `format: alertmanager`; the other sends the whole finding"
             )
-        _check_labels(self.labels)
         return self
 
 
@@ -160,17 +112,6 @@ class AlertmanagerSettings(HttpSettings, frozen=True):
     lasts_minutes: float = Field(default=15.0, ge=3, le=1440)
     labels: dict[LabelName, str] = {}
     templates: TemplateSettings = TemplateSettings()
-
-    @model_validator(mode="after")
-    def _agree(self) -> "AlertmanagerSettings":
-        _check_labels(self.labels)
-        return self
-
-
-def _check_labels(labels: dict[str, str]) -> None:
-    for name in labels:
-        if name in _RESERVED:
-            raise ValueError(f"labels.{name}: that is set by kubewhy itself; choose another name")
 
 
 SinkSettings = Annotated[

@@ -12,14 +12,26 @@ from msgspec.structs import replace
 
 from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.errors import Rejected
+from kubewhy.keys import read
 from kubewhy.records import Finding
-from sinks.alerts import Alert, Kept, Texts, follow, forget, keep, kept
-from sinks.posting import Poster, TooLarge
+from sinks.alerts import Alert, Kept, Texts, follow, forget, keep, kept, texts
+from sinks.posting import Poster, TooLarge, secret_address
+from sinks.settings import WebhookSettings
 
 NEVER = "0001-01-01T00:00:00Z"  # what Alertmanager tells as the end of what goes on
 # By then it has been told for sure, or is set aside.
 _REMEMBERED = timedelta(days=1)
 _OFTEN = timedelta(hours=1)
+
+
+def made(settings: WebhookSettings, environ: Mapping[str, str]) -> "WebhookSink":
+    """The sink of these settings. Raises ConfigError where they lead nowhere."""
+    where, setting = str(settings.url or ""), "`url`"
+    if settings.url_key:
+        where, setting = secret_address(settings.url_key, environ), str(settings.url_key)
+    key = read(settings.signing_key, environ).get_secret_value().encode() if settings.signing_key else None
+    told = texts(settings.labels, settings.templates) if settings.format == "alertmanager" else None
+    return WebhookSink(settings.called, Poster(where, setting, settings, environ), told, key)
 
 
 def v4(receiver: str, incident: str, alerts: Sequence[Alert]) -> dict[str, Any]:
