@@ -44,12 +44,8 @@ class Alert(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """By what Alertmanager tells alerts apart: FNV-1a of the labels, as prometheus/common's model has it."""
-        digest = 0xCBF29CE484222325
-        for name, value in sorted(self.labels.items()):
-            for byte in b"%s\xff%s\xff" % (name.encode(), value.encode()):
-                digest = ((digest ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-        return f"{digest:016x}"
+        """By what Alertmanager tells it from others."""
+        return fingerprint(self.labels)
 
     @property
     def brief(self) -> "Alert":
@@ -75,6 +71,15 @@ class Texts(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] = {}
     summary: Callable[[Finding, str], str] = lambda finding, ours: ours
     description: Callable[[Finding, str], str] = lambda finding, ours: ours
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """FNV-1a of the labels, as prometheus/common's model has it."""
+    digest = 0xCBF29CE484222325
+    for name, value in sorted(labels.items()):
+        for byte in b"%s\xff%s\xff" % (name.encode(), value.encode()):
+            digest = ((digest ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
+    return f"{digest:016x}"
 
 
 def texts(labels: Mapping[str, str], templates: TemplateSettings) -> Texts:
