@@ -6,7 +6,16 @@ from io import FileIO
 
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError
-from sinks.settings import AlertmanagerSettings, FileSettings, SinkSettings, StdoutSettings, WebhookSettings
+from sinks.settings import (
+    AlertmanagerSettings,
+    FileSettings,
+    NotifySettings,
+    OpsgenieSettings,
+    PagerDutySettings,
+    SinkSettings,
+    StdoutSettings,
+    WebhookSettings,
+)
 
 
 def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -26,7 +35,7 @@ def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
 
 
 # Where the extra is called otherwise than the type, or the package comes with another.
-_EXTRAS = {"alertmanager": "webhook", "jinja2": "templates"}
+_EXTRAS = {"alertmanager": "webhook", "opsgenie": "webhook", "pagerduty": "webhook", "jinja2": "templates"}
 
 
 def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -47,3 +56,15 @@ def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
             from sinks import alertmanager
 
             return alertmanager.made(settings, environ, lambda: datetime.now(UTC))
+        case NotifySettings():
+            from sinks import notify
+
+            return notify.made(settings, environ)
+        case PagerDutySettings():
+            from sinks import pagerduty
+
+            return pagerduty.made(settings, environ)
+        case OpsgenieSettings():
+            from sinks import opsgenie
+
+            return opsgenie.made(settings, environ)

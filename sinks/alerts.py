@@ -1,6 +1,6 @@
 """Incidents as alerts of Prometheus's sort: one each, with the same labels from its opening to its end. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from kubewhy.contracts import Memo
 from kubewhy.records import Finding, IncidentView, Severity
 from sinks.settings import TemplateSettings
-from sinks.wording import line, lines
+from sinks.wording import Word, docs, line, lines, rule, worded
 
 _KEPT = "alerts/"
 _DESCRIPTION = 4000  # characters
@@ -66,11 +66,11 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Texts(msgspec.Struct, frozen=True):
-    """What the settings add to every alert: labels, and texts in place of ours, given the finding and ours."""
+    """What the settings have to say of every alert: more labels, and how it is worded."""
 
-    labels: Mapping[str, str] = {}
-    summary: Callable[[Finding, str], str] = lambda finding, ours: ours
-    description: Callable[[Finding, str], str] = lambda finding, ours: ours
+    labels: Mapping[str, str]
+    summary: Word
+    description: Word
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
@@ -83,17 +83,16 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
 
 def texts(labels: Mapping[str, str], templates: TemplateSettings) -> Texts:
-    """What these settings add. Raises ConfigError for a template that is none."""
-    if templates.title is templates.text is None:
-        return Texts(labels)
-    from sinks.templates import Template
+    """What these settings say. Raises ConfigError for a template that is none."""
+    return Texts(labels, *worded(templates, _summary, _description))
 
-    made = {
-        field: Template(f"templates.{key}", source, limit=_DESCRIPTION).render
-        for field, key, source in (("summary", "title", templates.title), ("description", "text", templates.text))
-        if source is not None
-    }
-    return Texts(labels, **made)
+
+def _summary(finding: Finding) -> str:
+    return line(finding.incident.title)
+
+
+def _description(finding: Finding) -> str:
+    return "\n".join(lines(finding, shown=5))[:_DESCRIPTION]
 
 
 def follow(before: Kept | None, finding: Finding, texts: Texts) -> Kept | None:
@@ -117,7 +116,7 @@ def follow(before: Kept | None, finding: Finding, texts: Texts) -> Kept | None:
     ends_at = (incident.resolved_at or finding.at) if finding.transition == "resolved" else None
     # A clock that was put back must not make an alert that ends before it starts.
     starts_at = min(incident.opened_at, ends_at or finding.at)
-    alert = Alert(labels, _annotations(finding, texts), starts_at, ends_at, _docs(incident))
+    alert = Alert(labels, _annotations(finding, texts), starts_at, ends_at, docs(incident))
     return Kept(finding.revision, (*former, alert))
 
 
@@ -145,10 +144,9 @@ def forget(memo: Memo, before: datetime) -> None:
 
 
 def _labels(incident: IncidentView) -> dict[str, str]:
-    rules = [*(words.rule for words in incident.words), *(told.rule for told in incident.failures), "kubewhy"]
     root = incident.root
     labels = {
-        "alertname": rules[0],
+        "alertname": rule(incident),
         "severity": str(incident.severity),
         "cluster": incident.cluster,
         "namespace": root.namespace or "",
@@ -164,15 +162,10 @@ def _labels(incident: IncidentView) -> dict[str, str]:
 
 def _annotations(finding: Finding, texts: Texts) -> dict[str, str]:
     incident = finding.incident
-    ours = line(incident.title), "\n".join(lines(finding, shown=5))[:_DESCRIPTION]
     annotations = {
-        "summary": texts.summary(finding, ours[0]),
-        "description": texts.description(finding, ours[1]),
-        "runbook_url": _docs(incident),
+        "summary": texts.summary(finding),
+        "description": texts.description(finding),
+        "runbook_url": docs(incident),
         "commands": "\n".join(incident.commands[:5]),
     }
     return {name: value for name, value in annotations.items() if value}
-
-
-def _docs(incident: IncidentView) -> str:
-    return next((words.docs for words in incident.words if words.docs), "")

@@ -59,12 +59,21 @@ class Addressee:
 class Poster:
     """Posts to one address, in time. It follows no redirects, and no reply can hold it or fill it."""
 
-    def __init__(self, url: str, setting: str, settings: HttpSettings, environ: Mapping[str, str]) -> None:
-        """Raises ConfigError where a secret or a certificate is missing."""
+    def __init__(
+        self,
+        url: str,
+        setting: str,
+        settings: HttpSettings,
+        environ: Mapping[str, str],
+        *,
+        key: str = "",
+        headers: Mapping[str, str] = {},
+    ) -> None:
+        """`key` is where those in `headers` come from. Raises ConfigError where something is missing."""
         self._url = url
-        self._far = Addressee.at(url, setting, str(settings.bearer or "") or _basic_key(settings))
+        self._far = Addressee.at(url, setting, key or _key(settings))
         self._seconds = settings.timeout_seconds
-        self._headers = _headers(settings, environ)
+        self._headers = {**headers, **_headers(settings, environ)}
         self._client = connect(self._far, self._seconds, _tls(self._far, settings), _no_cookies)
 
     @property
@@ -72,10 +81,10 @@ class Poster:
         """What may be said of where it posts to."""
         return self._far.address
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> None:
+    async def post(self, body: bytes, headers: Mapping[str, str], path: str = "") -> None:
         """Returns once it is taken. Raises TooLarge, or one of the three errors."""
         told = {"content-type": "application/json", **headers, **self._headers}
-        request = self._client.build_request("POST", self._url, content=body, headers=told)
+        request = self._client.build_request("POST", f"{self._url}{path}", content=body, headers=told)
         reply = await within(self._far, self._seconds, self._client.send(request, stream=True))
         try:
             with suppress(httpx2.HTTPError, TimeoutError):
@@ -158,8 +167,9 @@ def _headers(settings: HttpSettings, environ: Mapping[str, str]) -> dict[str, st
     return headers
 
 
-def _basic_key(settings: HttpSettings) -> str:
-    secret = settings.basic.password if settings.basic else None
+def _key(settings: HttpSettings) -> str:
+    """Where the credentials are."""
+    secret = settings.bearer or (settings.basic.password if settings.basic else None)
     return str(secret or next((told for told in settings.headers.values() if isinstance(told, Key)), ""))
 
 

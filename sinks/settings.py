@@ -114,7 +114,43 @@ class AlertmanagerSettings(HttpSettings, frozen=True):
     templates: TemplateSettings = TemplateSettings()
 
 
+class NotifySettings(_Sink, frozen=True):
+    """A service that apprise knows. Its address is a secret: `url_key` tells where it is."""
+
+    type: Literal["notify"]
+    url_key: Key
+    digest: bool = True
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300)
+    templates: TemplateSettings = TemplateSettings()
+
+
+class PagerDutySettings(HttpSettings, frozen=True):
+    """PagerDuty's Events API v2. `url` is for the European region, or whoever speaks the same."""
+
+    type: Literal["pagerduty"]
+    routing_key: Key
+    url: Base = "https://events.pagerduty.com"
+    digest: bool = True
+    templates: TemplateSettings = TemplateSettings()
+
+
+class OpsgenieSettings(HttpSettings, frozen=True):
+    """Opsgenie's alerts, which Jira Service Management takes as well at its own `url`."""
+
+    type: Literal["opsgenie"]
+    api_key: Key
+    url: Base = "https://api.opsgenie.com"
+    digest: bool = True
+    templates: TemplateSettings = TemplateSettings()
+
+
 SinkSettings = Annotated[
-    StdoutSettings | FileSettings | WebhookSettings | AlertmanagerSettings,
+    StdoutSettings
+    | FileSettings
+    | WebhookSettings
+    | AlertmanagerSettings
+    | NotifySettings
+    | PagerDutySettings
+    | OpsgenieSettings,
     Field(discriminator="type"),
 ]

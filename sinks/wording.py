@@ -1,12 +1,30 @@
 """A finding in a few plain lines, for people. What comes from the cluster or a model is still to be escaped."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kubewhy.glance import alike, is_digest
 from kubewhy.plain import age, clean
 from kubewhy.records import Finding, IncidentView
+from sinks.settings import TemplateSettings
 
+Word = Callable[[Finding], str]
 _LINE = 300  # characters
+
+
+def worded(
+    templates: TemplateSettings, title: Word, text: Word, escape: Callable[[str], str] = str
+) -> tuple[Word, Word]:
+    """Title and text as the settings have them, else ours. Raises ConfigError for a template that is none."""
+    return _worded("title", templates.title, title, escape), _worded("text", templates.text, text, escape)
+
+
+def _worded(key: str, source: str | None, ours: Word, escape: Callable[[str], str]) -> Word:
+    if source is None:
+        return ours
+    from sinks.templates import Template
+
+    template = Template(f"templates.{key}", source, escape)
+    return lambda finding: template.render(finding, ours(finding))
 
 
 def headline(finding: Finding) -> str:
@@ -29,6 +47,17 @@ def line(text: str) -> str:
     """One line, not too long."""
     text = " ".join(clean(text).split())
     return text if len(text) <= _LINE else text[: _LINE - 1] + "…"
+
+
+def rule(incident: IncidentView) -> str:
+    """The one that names the incident."""
+    words, failures = incident.words, incident.failures
+    return words[0].rule if words else failures[0].rule if failures else "kubewhy"
+
+
+def docs(incident: IncidentView) -> str:
+    """Where to read of it, if anywhere."""
+    return next((words.docs for words in incident.words if words.docs), "")
 
 
 def _failures(incident: IncidentView, shown: int) -> Iterator[str]:
