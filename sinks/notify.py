@@ -15,7 +15,7 @@ from kubewhy.records import Finding, Severity
 from sinks.apart import apart
 from sinks.news import is_news, told
 from sinks.settings import NotifySettings
-from sinks.wording import headline, lines, worded
+from sinks.wording import Word, headline, lines, worded
 
 # It tells of addresses, which are secrets. What of it matters is heard here.
 _LOG = logging.getLogger("apprise")
@@ -23,8 +23,10 @@ _LOG.propagate = False
 
 _STATUS = re.compile(r"error=(\d{3})\b")
 _SEVERAL = re.compile(r"[\s,][a-z0-9]+://", re.I)
-# Services find mentions in the plainest text. A character that takes no room keeps this from being one.
-_MENTION = re.compile(r"@(?=everyone|here|channel|all|room|\*\*)|(?<!\w)@(?=\w)", re.I)
+# Services see mentions, links and markup in the plainest text, and apprise does not keep all of it from all of them. A
+# character that takes no room stands in between, or one that looks alike instead.
+_MENTION = re.compile(r"@(?=everyone|here|channel|all|room|\*\*)|(?<!\w)@(?=\w)|&(?=#?\w{1,32};)|\](?=\()", re.I)
+_ALIKE = str.maketrans("<>", "\u2039\u203a")
 _TYPES = {
     Severity.CRITICAL: NotifyType.FAILURE,
     Severity.WARNING: NotifyType.WARNING,
@@ -56,20 +58,28 @@ def made(settings: NotifySettings, environ: Mapping[str, str]) -> "NotifySink":
         )
     service.socket_connect_timeout = min(10.0, settings.timeout_seconds)
     service.socket_read_timeout = settings.timeout_seconds
-    title, text = worded(settings.templates, headline, lambda finding: "\n".join(lines(finding)), _harmless)
+    title, text = worded(settings.templates, _title, _text, harmless)
     return NotifySink(service, key, settings.timeout_seconds, lambda finding: render(finding, title, text))
 
 
-def render(finding: Finding, title: Callable[[Finding], str], text: Callable[[Finding], str]) -> Message:
+def render(finding: Finding, title: Word, text: Word) -> Message:
     """How a finding is told."""
     over = finding.transition == "resolved"
-    sort = NotifyType.SUCCESS if over else _TYPES[finding.incident.severity]
-    head = _harmless(title(finding))
-    return Message(sort, head, _harmless(text(finding)) or head)
+    head = title(finding) or harmless(headline(finding))
+    return Message(NotifyType.SUCCESS if over else _TYPES[finding.incident.severity], head, text(finding) or head)
 
 
-def _harmless(text: str) -> str:
-    return _MENTION.sub("@\u200b", text)
+def harmless(text: str) -> str:
+    """The same to the eye, and nothing else to any service."""
+    return _MENTION.sub(lambda found: f"{found[0]}\u200b", text.translate(_ALIKE))
+
+
+def _title(finding: Finding) -> str:
+    return harmless(headline(finding))
+
+
+def _text(finding: Finding) -> str:
+    return harmless("\n".join(lines(finding)))
 
 
 class NotifySink:
