@@ -19,8 +19,15 @@ from kubewhy.keys import Key, read
 from sinks.addresses import Address
 from sinks.settings import HttpSettings
 
-# A reply is read only so that its connection may serve again.
+# Once the status is known, a reply is read only so that its connection may serve again.
 _READING_SECONDS = 1.0
+_SAID = 10_000  # bytes of it are searched
+# Where keys stand in bodies, a wrong one is a bad request.
+_BAD_KEY = re.compile(
+    rb"(invalid|wrong|missing).{0,20}(routing|integration|api).?key"
+    rb"|((routing|integration|api).?key|key format).{0,30}(invalid|not valid|missing|blank)",
+    re.I | re.S,
+)
 _ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
@@ -86,24 +93,27 @@ class Poster:
         told = {"content-type": "application/json", **headers, **self._headers}
         request = self._client.build_request("POST", f"{self._url}{path}", content=body, headers=told)
         reply = await within(self._far, self._seconds, self._client.send(request, stream=True))
+        said = bytearray()
         try:
             with suppress(httpx2.HTTPError, TimeoutError):
                 async with asyncio.timeout(_READING_SECONDS):
-                    async for _ in reply.aiter_raw():
-                        pass
+                    async for piece in reply.aiter_raw():
+                        said += piece
         finally:
             await reply.aclose()
         if not reply.is_success:
-            raise refusal(self._far, reply.status_code, reply.headers)
+            raise refusal(self._far, reply.status_code, reply.headers, bytes(said[:_SAID]))
 
     async def close(self) -> None:
         """Ends its connections."""
         await self._client.aclose()
 
 
-def refusal(far: Addressee, status: int, headers: Mapping[str, str]) -> Exception:
-    """The exception that a status stands for."""
+def refusal(far: Addressee, status: int, headers: Mapping[str, str], said: bytes = b"") -> Exception:
+    """The exception that a status stands for. What is said with it is searched, and never repeated."""
     match status:
+        case 400 | 422 if far.key and _BAD_KEY.search(said):
+            return far.config(f"{far.address} does not accept what {far.key} gives ({status}): check or renew it")
         case 401 | 403 if far.key:
             return far.config(f"{far.address} does not accept what {far.key} gives ({status}): check or renew it")
         case 401 | 403:

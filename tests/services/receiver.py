@@ -28,9 +28,11 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(tls: ssl.SSLContext | None = None, fine: Reply | None = None) -> AsyncIterator[Receiver]:
+async def receiving(
+    tls: ssl.SSLContext | None = None, fine: Reply | None = None, receiver: Receiver | None = None
+) -> AsyncIterator[Receiver]:
     """A receiver on a port of its own. Whatever hangs there ends with it."""
-    receiver = Receiver(fine)
+    receiver = receiver or Receiver(fine)
     app = web.Application(client_max_size=2**26)
     app.router.add_route("*", "/{path:.*}", receiver.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
