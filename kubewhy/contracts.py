@@ -64,6 +64,7 @@ class Manner:
     worst_first: bool = True  # across incidents; else in the order of coming
     merges: bool = False  # of what waits of one incident only the last is given
     apart: timedelta = timedelta(0)  # between two calls
+    often: timedelta | None = None  # `spare` is called so often at least: something comes due by itself
 
 
 class Sink(Protocol):

@@ -56,7 +56,7 @@ _OURS = {
 # What kubewhy itself says of each incident.
 _RESERVED = {"alertname", "severity", "cluster", "namespace", "kind", "name", "incident"}
 Address = Annotated[str, AfterValidator(_address)]
-Base = Annotated[Address, AfterValidator(_base)]
+BaseAddress = Annotated[Address, AfterValidator(_base)]
 HeaderName = Annotated[str, BeforeValidator(_name), Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HeaderValue = Annotated[str, BeforeValidator(_value), Field(max_length=4000)] | Key
 LabelName = Annotated[str, BeforeValidator(_label), Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")]

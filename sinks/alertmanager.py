@@ -52,7 +52,7 @@ def render(alerts: Iterable[Alert], now: datetime, lasts: timedelta) -> list[dic
 class AlertmanagerSink:
     """Posts to each Alertmanager of a cluster, for they do not hand on alerts. One of them is enough."""
 
-    manner = Manner(at_most=100)
+    manner = Manner(at_most=100, often=timedelta(seconds=5))
 
     def __init__(
         self, posters: Sequence[Poster], texts: Texts, lasts: timedelta, clock: Callable[[], datetime]

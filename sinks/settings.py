@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from kubewhy.keys import Key
-from sinks.addresses import Address, Base, HeaderName, HeaderValue, LabelName
+from sinks.addresses import Address, BaseAddress, HeaderName, HeaderValue, LabelName
 
 
 class _Sink(BaseModel, extra="forbid", frozen=True):
@@ -108,7 +108,7 @@ class AlertmanagerSettings(HttpSettings, frozen=True):
     """Alertmanager's API: `urls` are those of one cluster. An alert lasts for `lasts_minutes` without us."""
 
     type: Literal["alertmanager"]
-    urls: tuple[Base, ...] = Field(min_length=1)
+    urls: tuple[BaseAddress, ...] = Field(min_length=1)
     lasts_minutes: float = Field(default=15.0, ge=3, le=1440)
     labels: dict[LabelName, str] = {}
     templates: TemplateSettings = TemplateSettings()
@@ -129,7 +129,7 @@ class PagerDutySettings(HttpSettings, frozen=True):
 
     type: Literal["pagerduty"]
     routing_key: Key
-    url: Base = "https://events.pagerduty.com"
+    url: BaseAddress = "https://events.pagerduty.com"
     digest: bool = True
     templates: TemplateSettings = TemplateSettings()
 
@@ -139,7 +139,7 @@ class OpsgenieSettings(HttpSettings, frozen=True):
 
     type: Literal["opsgenie"]
     api_key: Key
-    url: Base = "https://api.opsgenie.com"
+    url: BaseAddress = "https://api.opsgenie.com"
     digest: bool = True
     templates: TemplateSettings = TemplateSettings()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import urllib3
 
 from infra.testbed.build import build
+from infra.testbed.components import Command
 from infra.testbed.processes import Process, free_ports
 
 
@@ -20,7 +21,7 @@ def alertmanager(folder: Path, webhook: str) -> Iterator[str]:
     config.write_text(json.dumps({"route": route, "receivers": [receiver]}))
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    command = [
+    command: Command = [
         build()["alertmanager"],
         f"--config.file={config}",
         f"--storage.path={folder / 'alertmanager'}",
