@@ -10,11 +10,12 @@ from tests.models.far import Asked, Reply, Script, whole
 
 
 class Receiver:
-    """`asked` is what came. Scripts are used up before all is well again, which `fine` says."""
+    """`asked` is what came, `taken` what all was well with. Scripts are used up before that."""
 
     def __init__(self, fine: Reply | None = None) -> None:
         self.url = ""
         self.asked: list[Asked] = []
+        self.taken: list[Asked] = []
         self.scripts: list[Script] = []
         self.fine = fine or Reply(200, b"ok")
 
@@ -23,8 +24,10 @@ class Receiver:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(Asked(request.method, request.path_qs, request.headers, await request.read()))
-        script = self.scripts.pop(0) if self.scripts else whole(self.fine)
-        return await script(request)
+        if self.scripts:
+            return await self.scripts.pop(0)(request)
+        self.taken.append(self.asked[-1])
+        return await whole(self.fine)(request)
 
 
 @asynccontextmanager
