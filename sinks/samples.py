@@ -1,6 +1,8 @@
-"""Findings that no cluster sent, to try things out with: one that tells much, and one that tells little."""
+"""Findings that no cluster sent, to try things out with: one that tells much, and others that tell little."""
 
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from kubewhy.records import (
     Change,
@@ -94,4 +96,11 @@ RESOLVED = Finding(
         failures=(),
     ),
 )
-SAMPLES = (OPENED, RESOLVED)
+# Without words of rules or models, and without anything that fails: whatever reads them must do without.
+BARE = replace(
+    RESOLVED,
+    id="2" * 32,
+    transition="opened",
+    incident=replace(RESOLVED.incident, state="open", resolved_at=None, resolution=None),
+)
+SAMPLES = (OPENED, BARE, RESOLVED)
