@@ -65,6 +65,7 @@ class Manner:
     merges: bool = False  # of what waits of one incident only the last is given
     apart: timedelta = timedelta(0)  # between two calls
     aside: bool = False  # what digests stand for is given all at once, besides: the sink puts it off itself
+    often: timedelta | None = None  # `spare` is called so often at least: something comes due by itself
 
 
 class Sink(Protocol):

@@ -1,12 +1,25 @@
 """Where findings go: one file a destination."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from io import FileIO
 
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError
 from kubewhy.keys import read
-from sinks.settings import FileSettings, S3Settings, SinkSettings, SlackSettings, SlackWebhookSettings, StdoutSettings
+from sinks.settings import (
+    AlertmanagerSettings,
+    FileSettings,
+    NotifySettings,
+    OpsgenieSettings,
+    PagerDutySettings,
+    S3Settings,
+    SinkSettings,
+    SlackSettings,
+    SlackWebhookSettings,
+    StdoutSettings,
+    WebhookSettings,
+)
 
 
 def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -19,14 +32,20 @@ def make(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
     except ImportError as error:
         raise ConfigError(
             f"sink {settings.called}: needs a package that is not there ({error.name}): "
-            f"pip install 'kubewhy[{_EXTRAS.get(settings.type, settings.type)}]'"
+            f"pip install 'kubewhy[{_EXTRAS.get(error.name or '') or _EXTRAS.get(settings.type, settings.type)}]'"
         ) from None
     except ConfigError as error:
         raise ConfigError(f"sink {settings.called}: {error}") from None
 
 
-# Where the extra is called otherwise than the type.
-_EXTRAS = {"slack-webhook": "slack"}
+# Where the extra is called otherwise than the type, or the package comes with another.
+_EXTRAS = {
+    "alertmanager": "webhook",
+    "jinja2": "templates",
+    "opsgenie": "webhook",
+    "pagerduty": "webhook",
+    "slack-webhook": "slack",
+}
 
 
 def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
@@ -52,3 +71,23 @@ def _made(settings: SinkSettings, environ: Mapping[str, str]) -> Sink:
             from sinks.slack.webhook import SlackWebhook
 
             return SlackWebhook(settings, read(settings.url_key, environ))
+        case WebhookSettings():
+            from sinks import webhook
+
+            return webhook.made(settings, environ)
+        case AlertmanagerSettings():
+            from sinks import alertmanager
+
+            return alertmanager.made(settings, environ, lambda: datetime.now(UTC))
+        case NotifySettings():
+            from sinks import notify
+
+            return notify.made(settings, environ)
+        case PagerDutySettings():
+            from sinks import pagerduty
+
+            return pagerduty.made(settings, environ)
+        case OpsgenieSettings():
+            from sinks import opsgenie
+
+            return opsgenie.made(settings, environ)

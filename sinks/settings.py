@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from kubewhy.buckets import BucketSettings
 from kubewhy.keys import Key
 from kubewhy.records import Severity
+from sinks.addresses import Address, BaseAddress, HeaderName, HeaderValue, LabelName
 from sinks.slack.ids import Base, Button, Channel, Label, Member
 
 
@@ -74,7 +75,121 @@ class SlackWebhookSettings(_Slack, frozen=True):
     url_key: Key = Key(env="SLACK_WEBHOOK_URL")
 
 
+class BasicSettings(BaseModel, extra="forbid", frozen=True):
+    """A user, and where the password is."""
+
+    user: str = Field(min_length=1, max_length=255, pattern=r"^[^:\x00-\x1f]+$")
+    password: Key
+
+
+class CertificateSettings(BaseModel, extra="forbid", frozen=True):
+    """What we are known by, in PEM files. Without a key file, the first holds the key too."""
+
+    file: Path
+    key_file: Path | None = None
+
+
+class TemplateSettings(BaseModel, extra="forbid", frozen=True):
+    """Texts in place of ours: docs/templates.md."""
+
+    title: str | None = None
+    text: str | None = None
+
+
+class HttpSettings(_Sink, frozen=True):
+    """Proxies are found as curl finds them: HTTPS_PROXY, NO_PROXY. In `headers`, a secret is told by its place."""
+
+    bearer: Key | None = None
+    basic: BasicSettings | None = None
+    headers: dict[HeaderName, HeaderValue] = {}
+    certificate: CertificateSettings | None = None
+    ca_file: Path | None = None  # in place of the authorities that this machine trusts
+    timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+
+    @model_validator(mode="after")
+    def _one_who(self) -> "HttpSettings":
+        known = {name.lower(): told for name, told in self.headers.items()}
+        told = [self.bearer is not None, self.basic is not None, "authorization" in known]
+        if sum(told) > 1:
+            raise ValueError("give one of `bearer`, `basic` and the header Authorization")
+        for name in ("authorization", "proxy-authorization", "x-api-key"):
+            if isinstance(known.get(name), str):
+                raise ValueError(f"headers.{name}: tell where the secret is, not the secret: {{env: NAME}}")
+        return self
+
+
+class WebhookSettings(HttpSettings, frozen=True):
+    """An address to which each finding is posted. It may itself be a secret: `url_key` tells where it is."""
+
+    type: Literal["webhook"]
+    url: Address | None = None
+    url_key: Key | None = None
+    format: Literal["alertmanager", "cloudevents"] = "alertmanager"
+    signing_key: Key | None = None
+    labels: dict[LabelName, str] = {}
+    templates: TemplateSettings = TemplateSettings()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "WebhookSettings":
+        if (self.url is None) == (self.url_key is None):
+            raise ValueError("give `url` or `url_key`, where the address is")
+        if self.format == "cloudevents" and (self.labels or self.templates != TemplateSettings()):
+            raise ValueError(
+                "`labels` and `templates` are for `format: alertmanager`; the other sends the whole finding"
+            )
+        return self
+
+
+class AlertmanagerSettings(HttpSettings, frozen=True):
+    """Alertmanager's API: `urls` are those of one cluster. An alert lasts for `lasts_minutes` without us."""
+
+    type: Literal["alertmanager"]
+    urls: tuple[BaseAddress, ...] = Field(min_length=1)
+    lasts_minutes: float = Field(default=15.0, ge=3, le=1440)
+    labels: dict[LabelName, str] = {}
+    templates: TemplateSettings = TemplateSettings()
+
+
+class NotifySettings(_Sink, frozen=True):
+    """A service that apprise knows. Its address is a secret: `url_key` tells where it is."""
+
+    type: Literal["notify"]
+    url_key: Key
+    digest: bool = True
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300)
+    templates: TemplateSettings = TemplateSettings()
+
+
+class PagerDutySettings(HttpSettings, frozen=True):
+    """PagerDuty's Events API v2. `url` is for the European region, or whoever speaks the same."""
+
+    type: Literal["pagerduty"]
+    routing_key: Key
+    url: BaseAddress = "https://events.pagerduty.com"
+    digest: bool = True
+    templates: TemplateSettings = TemplateSettings()
+
+
+class OpsgenieSettings(HttpSettings, frozen=True):
+    """Opsgenie's alerts, which Jira Service Management takes as well at its own `url`."""
+
+    type: Literal["opsgenie"]
+    api_key: Key
+    url: BaseAddress = "https://api.opsgenie.com"
+    digest: bool = True
+    templates: TemplateSettings = TemplateSettings()
+
+
 SinkSettings = Annotated[
-    StdoutSettings | FileSettings | S3Settings | SlackSettings | SlackWebhookSettings,
+    StdoutSettings
+    | FileSettings
+    | S3Settings
+    | SlackSettings
+    | SlackWebhookSettings
+    | WebhookSettings
+    | AlertmanagerSettings
+    | NotifySettings
+    | PagerDutySettings
+    | OpsgenieSettings,
     Field(discriminator="type"),
 ]

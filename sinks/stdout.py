@@ -2,15 +2,14 @@
 
 import asyncio
 import select
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
 from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.errors import RetryLater
 from kubewhy.records import Finding, encode
+from sinks.apart import apart
 
 
 def render(finding: Finding) -> bytes:
@@ -57,7 +56,7 @@ class StdoutSink:
         async with self._writing:
             if not self._closed:
                 try:
-                    return await _apart(partial(self._write, lines))
+                    return await apart(partial(self._write, lines))
                 except OSError as error:
                     self._closed = True
                     self._on_closed(error)
@@ -78,29 +77,3 @@ class StdoutSink:
                 select.select([], [self._out], [])
             else:
                 rest = rest[written:]
-
-
-async def _apart(work: Callable[[], None]) -> None:
-    """Like asyncio.to_thread, but the process can end meanwhile: a reader that has stopped may never go on."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: OSError | None) -> None:
-        if done.cancelled():
-            return
-        if error:
-            done.set_exception(error)
-        else:
-            done.set_result(None)
-
-    def run() -> None:
-        error = None
-        try:
-            work()
-        except OSError as caught:
-            error = caught
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(tell, error)
-
-    threading.Thread(target=run, daemon=True).start()
-    await done

@@ -290,6 +290,31 @@ async def test_what_was_put_off_is_done_when_nothing_waits() -> None:
     assert list(state.scan(MEMO)) == []
 
 
+class Pulse(Kept):
+    """A sink of which something comes due by itself."""
+
+    def __init__(self, manner: Manner) -> None:
+        super().__init__(manner)
+        self.asked: list[float] = []
+
+    async def spare(self, memo: Memo) -> bool:
+        self.asked.append(asyncio.get_running_loop().time())
+        return False
+
+
+@pytest.mark.parametrize(("often", "times"), [(timedelta(seconds=60), 5), (None, 1)])
+def test_a_sink_is_asked_for_what_comes_due_by_itself(often: timedelta | None, times: int) -> None:
+    @hurried
+    async def test() -> None:
+        sink = Pulse(Manner(often=often))
+        async with delivering(sink) as delivery:
+            await asyncio.sleep(299)
+            await delivery.end()
+        assert len(sink.asked) == times
+
+    test()
+
+
 @hurried
 async def test_a_sink_that_has_put_nothing_off_makes_nobody_wait() -> None:
     far = Far(Manner(apart=timedelta(seconds=10)))

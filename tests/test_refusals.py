@@ -5,8 +5,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from explainer.backends.refusals import LONGEST_WAIT, Asked, refusal, wait
+from explainer.backends.refusals import Asked, refusal
 from kubewhy.errors import ConfigError, Rejected, RetryLater
+from kubewhy.farside import LONGEST_WAIT, wait
 
 ASKED = Asked("shop", "model-7", "https://far.example", "environment variable KEY")
 

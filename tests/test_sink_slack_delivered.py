@@ -87,7 +87,6 @@ async def test_twenty_kills_leave_one_message_an_incident_each_with_its_final_st
                         unsent.pop(0)
                         await asyncio.sleep(0.7)
                     await delivery.end()
-                    assert state.deaths == 0
                     break
             except Killed:
                 kills += 1

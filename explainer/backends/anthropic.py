@@ -7,10 +7,12 @@ import httpx2
 import msgspec
 from pydantic import BaseModel, SecretStr
 
-from explainer.backends.http import connect, fault, within
-from explainer.backends.refusals import Asked, cut_short, filtered, refusal, too_long, unreadable
+from explainer.backends.http import connect
+from explainer.backends.refusals import Asked, cut_short, filtered, refusal, too_long
 from explainer.backends.settings import AnthropicSettings
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import unreadable
+from kubewhy.http import fault, within
 
 
 class _Block(msgspec.Struct, frozen=True):

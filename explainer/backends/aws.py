@@ -10,23 +10,21 @@ import botocore.session
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
-from explainer.backends.refusals import (
+from explainer.backends.refusals import Asked, no_model, refusal
+from explainer.backends.settings import BedrockSettings, SageMakerSettings
+from kubewhy.aws import NO_CREDENTIALS, Endless, Limits, Wire
+from kubewhy.errors import RetryLater
+from kubewhy.farside import (
     LONGEST_REPLY,
-    Asked,
     broken,
     endless,
-    no_model,
     no_tls,
     proxy_blocks,
     proxy_refuses,
-    refusal,
     unreachable,
     unreadable,
     untrusted,
 )
-from explainer.backends.settings import BedrockSettings, SageMakerSettings
-from kubewhy.aws import NO_CREDENTIALS, Endless, Limits, Wire
-from kubewhy.errors import RetryLater
 from kubewhy.spelling import hint
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from explainer.backends.aws import AwsClient
-from explainer.backends.refusals import cut_short, filtered, too_long, unreadable
+from explainer.backends.refusals import cut_short, filtered, too_long
 from explainer.backends.settings import BedrockSettings
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import unreadable
 
 
 class _Block(msgspec.Struct, frozen=True):

@@ -4,8 +4,9 @@ from typing import Any
 
 import msgspec
 
-from explainer.backends.refusals import Asked, cut_short, filtered, unreadable
+from explainer.backends.refusals import Asked, cut_short, filtered
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import unreadable
 
 
 class _Message(msgspec.Struct, frozen=True):

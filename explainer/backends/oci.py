@@ -19,10 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from explainer.backends.http import connect, post, within
-from explainer.backends.refusals import Asked, cut_short, filtered, unreadable
+from explainer.backends.http import connect, post
+from explainer.backends.refusals import Asked, cut_short, filtered
 from explainer.backends.settings import OciSettings
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import unreadable
+from kubewhy.http import within
 
 _SIGNED = ("date", "(request-target)", "host", "content-length", "content-type", "x-content-sha256")
 

@@ -7,10 +7,12 @@ import openai
 from pydantic import BaseModel, SecretStr
 
 from explainer.backends.chat import completion, messages, schema
-from explainer.backends.http import connect, fault, within
-from explainer.backends.refusals import Asked, refusal, unreadable
+from explainer.backends.http import connect
+from explainer.backends.refusals import Asked, refusal
 from explainer.backends.settings import OpenAISettings
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import unreadable
+from kubewhy.http import fault, within
 
 if TYPE_CHECKING:
     from explainer.backends.entra import Entra

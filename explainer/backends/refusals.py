@@ -1,17 +1,11 @@
 """What a vendor's refusal means. Its own words are searched, and never repeated: they may hold keys or prompts."""
 
-import math
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from urllib.request import getproxies
 
 from kubewhy.errors import ConfigError, Rejected, RetryLater
-
-LONGEST_REPLY = 1_000_000
-LONGEST_WAIT = 3600.0
+from kubewhy.farside import proxy_refuses, unreadable, wait
 
 _FILTERED = re.compile(rb"content.?(filter|policy|management)|guardrail|responsible.?ai|moderation|safety", re.I)
 _TOO_LONG = re.compile(rb"context.?(length|window|size)|(prompt|input|request).{0,40}too (long|large)", re.I)
@@ -158,61 +152,3 @@ def cut_short(asked: Asked) -> Rejected:
 def spent(asked: Asked, status: int | str) -> ConfigError:
     """Nothing is left to pay with."""
     return asked.config(f"the quota or credit of {asked.key or 'this account'} is used up ({status}): raise it")
-
-
-def proxy_refuses(asked: Asked) -> ConfigError:
-    """A proxy wants to know who asks."""
-    return asked.config(
-        "the proxy asks for a password (407): write it into HTTPS_PROXY, as in http://user:password@host"
-    )
-
-
-def untrusted(asked: Asked) -> ConfigError:
-    """Nobody whom we trust vouches for the far side."""
-    return asked.config(
-        f"the certificate of {asked.address} is not to be trusted: name the file of its authority as `ca_file`"
-    )
-
-
-def no_tls(asked: Asked) -> ConfigError:
-    """Something answers, but not TLS."""
-    return asked.config(f"{asked.address} does not speak TLS as we do: check `url`")
-
-
-def broken(asked: Asked) -> RetryLater:
-    """Half an answer came."""
-    return asked.later(f"the connection to {asked.address} broke before the answer was complete")
-
-
-def endless(asked: Asked) -> Rejected:
-    """More came than an answer can be long."""
-    return asked.rejected("the answer does not end")
-
-
-def proxy_blocks(asked: Asked) -> RetryLater:
-    """A proxy is there, and does not do what it is for."""
-    return asked.later("the proxy of HTTPS_PROXY does not let us through; should NO_PROXY name the address?")
-
-
-def unreachable(asked: Asked) -> RetryLater:
-    """Nobody answers there."""
-    via = ", or the proxy before it, as HTTPS_PROXY has it," if getproxies() else ""
-    return asked.later(f"{asked.address}{via} cannot be reached; is `url` right, and does it run?")
-
-
-def unreadable(asked: Asked) -> RetryLater:
-    """An answer came, but not in the vendor's format."""
-    return asked.later(f"what {asked.address} answers is not what this kind of backend answers; is `url` right?")
-
-
-def wait(headers: Mapping[str, str]) -> float | None:
-    """The seconds that Retry-After asks for, in either of its forms (RFC 9110, 10.2.3), or None."""
-    told = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
-    try:
-        seconds = float(told)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(told).timestamp() - time.time()
-        except ValueError:
-            return None
-    return min(max(seconds, 0.0), LONGEST_WAIT) if math.isfinite(seconds) else None

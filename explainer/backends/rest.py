@@ -3,10 +3,12 @@
 import httpx2
 from pydantic import SecretStr
 
-from explainer.backends.http import connect, post, within
-from explainer.backends.refusals import Asked, unreadable
+from explainer.backends.http import connect, post
+from explainer.backends.refusals import Asked
 from explainer.backends.settings import RestSettings
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import unreadable
+from kubewhy.http import within
 
 
 class RestBackend:

@@ -4,9 +4,9 @@ import json
 
 from explainer.backends.aws import AwsClient
 from explainer.backends.chat import completion, messages
-from explainer.backends.refusals import unreadable
 from explainer.backends.settings import SageMakerSettings
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import unreadable
 
 
 class SageMakerBackend:

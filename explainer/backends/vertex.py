@@ -14,22 +14,12 @@ from google.genai import errors, types
 from google.oauth2.credentials import Credentials
 from google.oauth2.service_account import Credentials as Account
 
-from explainer.backends.http import connect, fault, within
-from explainer.backends.refusals import (
-    Asked,
-    cut_short,
-    filtered,
-    no_tls,
-    not_accepted,
-    proxy_blocks,
-    proxy_refuses,
-    refusal,
-    unreachable,
-    unreadable,
-    untrusted,
-)
+from explainer.backends.http import connect
+from explainer.backends.refusals import Asked, cut_short, filtered, not_accepted, refusal
 from explainer.backends.settings import VertexSettings
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import no_tls, proxy_blocks, proxy_refuses, unreachable, unreadable, untrusted
+from kubewhy.http import fault, within
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 

@@ -8,10 +8,12 @@ import httpx2
 from pydantic import SecretStr
 
 from explainer.backends.chat import completion, messages, schema
-from explainer.backends.http import connect, decoded, post, within
-from explainer.backends.refusals import Asked, not_accepted, refusal, unreadable
+from explainer.backends.http import connect, decoded, post
+from explainer.backends.refusals import Asked, not_accepted, refusal
 from explainer.backends.settings import WatsonxSettings
 from kubewhy.contracts import Completion, Prompt
+from kubewhy.farside import unreadable
+from kubewhy.http import within
 
 VERSION = "2025-02-06"  # the day whose API is meant
 GRANT = "urn:ibm:params:oauth:grant-type:apikey"

@@ -1,4 +1,4 @@
-"""Builds the programs of a control plane from their published Go modules, once per version, into a cache folder."""
+"""Builds the testbed's programs from their published Go modules, once per version, into a cache folder."""
 
 import fcntl
 import hashlib
@@ -21,6 +21,8 @@ from infra.testbed.toolchain import find_go
 ETCD = "v3.6.16"
 KUBERNETES = "v1.35.4"
 KWOK = "v0.7.0"
+# The last whose module holds its web pages ready-made.
+ALERTMANAGER = "v0.31.1"
 
 _KEYS = Path(__file__).parent / "keys" / "main.go"
 _STAMP = "k8s.io/component-base/version"
@@ -59,6 +61,12 @@ PROGRAMS = (
     _kubernetes("kube-controller-manager"),
     _kubernetes("kube-scheduler"),
     Program("kwok", "sigs.k8s.io/kwok", KWOK, "sigs.k8s.io/kwok/cmd/kwok"),
+    Program(
+        "alertmanager",
+        "github.com/prometheus/alertmanager",
+        ALERTMANAGER,
+        "github.com/prometheus/alertmanager/cmd/alertmanager",
+    ),
     Program("keys", "keys", hashlib.sha256(_KEYS.read_bytes()).hexdigest()[:12], "keys"),
 )
 

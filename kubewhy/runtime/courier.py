@@ -75,7 +75,16 @@ class Courier:
                 await self._call()
                 self._moved.set()
             else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """For something to do."""
+        often = self._sink.manner.often
+        try:
+            async with asyncio.timeout(often.total_seconds() if often else None):
                 await self._woken.wait()
+        except TimeoutError:
+            self._may_spare = not self._ending
 
     async def end(self, seconds: float | None, *, patient: bool) -> None:
         """Returns once nothing waits, or so many seconds have passed: with patience, since something arrived last."""

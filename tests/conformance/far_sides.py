@@ -6,15 +6,30 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from kubewhy.contracts import Sink
-from kubewhy.errors import ConfigError, RetryLater
+from kubewhy.errors import ConfigError, Rejected, RetryLater
+from kubewhy.keys import Key
 from sinks import make
-from sinks.settings import FileSettings, SinkSettings, SlackSettings, SlackWebhookSettings
+from sinks.settings import (
+    AlertmanagerSettings,
+    FileSettings,
+    NotifySettings,
+    OpsgenieSettings,
+    PagerDutySettings,
+    SinkSettings,
+    SlackSettings,
+    SlackWebhookSettings,
+    WebhookSettings,
+)
 from sinks.stdout import StdoutSink
+from tests.models.far import Reply, Script
 from tests.services import slack as slack_service
+from tests.services.pagers import KEY, Opsgenie, PagerDuty, paging
+from tests.services.receiver import Receiver, receiving
 
 
 class Trouble(NamedTuple):
@@ -109,9 +124,104 @@ def _slack_troubles(workspace: slack_service.Workspace) -> dict[str, Trouble]:
     }
 
 
+def _refusing(receiver: Receiver, replies: Mapping[str, tuple[type[Exception], Reply | Script]]) -> dict[str, Trouble]:
+    """Troubles that last for one post. What came of them is not seen."""
+
+    def trouble(raises: type[Exception], reply: Reply | Script) -> Trouble:
+        return Trouble(raises, lambda: receiver.then(reply), lambda: None)
+
+    return {name: trouble(raises, reply) for name, (raises, reply) in replies.items()}
+
+
+def _refusals(secret: str) -> dict[str, tuple[type[Exception], Reply | Script]]:
+    return {
+        "too often": (RetryLater, Reply(429, secret.encode(), {"retry-after": "3"})),
+        "down": (RetryLater, Reply(503, secret.encode())),
+        "unknown": (ConfigError, Reply(401, secret.encode())),
+        "gone": (ConfigError, Reply(410, secret.encode())),
+        "elsewhere": (ConfigError, Reply(302, b"", {"location": f"https://other.example/{secret}"})),
+        "refused": (Rejected, Reply(422, secret.encode())),
+    }
+
+
+SECRET = "planted0123456789planted01234567"
+
+
+@asynccontextmanager
+async def webhook(folder: Path) -> AsyncIterator[FarSide]:
+    """A receiver that heeds the idempotency key, as it should: alike posts count once."""
+
+    def seen() -> dict[str, bytes]:
+        return {asked.headers["Idempotency-Key"]: asked.body for asked in receiver.taken}
+
+    async with receiving() as receiver:
+        told = WebhookSettings.model_validate(
+            {
+                "type": "webhook",
+                "url": f"{receiver.url}/{SECRET}",
+                "bearer": {"env": "KEY"},
+                "signing_key": {"env": "KEY"},
+            }
+        )
+        yield of(told, {"KEY": SECRET}, seen, _refusing(receiver, _refusals(SECRET)))
+
+
+@asynccontextmanager
+async def alertmanager(folder: Path) -> AsyncIterator[FarSide]:
+    """It knows alerts by their labels, and shows when each ends, where it does."""
+
+    def seen() -> dict[str, object]:
+        alerts: dict[str, object] = {}
+        for asked in receiver.taken:
+            for alert in asked.json:
+                over = datetime.fromisoformat(alert["endsAt"]) <= datetime.now(UTC)
+                alerts[json.dumps(alert["labels"])] = alert["endsAt"] if over else "firing"
+        return alerts
+
+    async with receiving() as receiver:
+        told = AlertmanagerSettings.model_validate(
+            {"type": "alertmanager", "urls": [receiver.url], "bearer": {"env": "KEY"}}
+        )
+        yield of(told, {"KEY": SECRET}, seen, _refusing(receiver, _refusals(SECRET)))
+
+
+@asynccontextmanager
+async def notify(folder: Path) -> AsyncIterator[FarSide]:
+    """Nothing can be taken back from it, as from standard output: the same message counts once."""
+
+    def seen() -> list[bytes]:
+        return sorted({asked.body for asked in receiver.taken})
+
+    async with receiving() as receiver:
+        url = f"mmost://{receiver.url.removeprefix('http://')}/{SECRET}"
+        refusals = {name: each for name, each in _refusals(SECRET).items() if name != "elsewhere"}
+        yield of(
+            NotifySettings(type="notify", url_key=Key(env="URL")), {"URL": url}, seen, _refusing(receiver, refusals)
+        )
+
+
+@asynccontextmanager
+async def pagerduty(folder: Path) -> AsyncIterator[FarSide]:
+    async with paging(PagerDuty()) as far:
+        told = PagerDutySettings(type="pagerduty", routing_key=Key(env="KEY"), url=far.url)
+        yield of(told, {"KEY": KEY}, far.seen, _refusing(far, _refusals(KEY)))
+
+
+@asynccontextmanager
+async def opsgenie(folder: Path) -> AsyncIterator[FarSide]:
+    async with paging(Opsgenie()) as far:
+        told = OpsgenieSettings(type="opsgenie", api_key=Key(env="KEY"), url=far.url)
+        yield of(told, {"KEY": KEY}, far.seen, _refusing(far, _refusals(KEY)))
+
+
 FAR_SIDES: dict[str, Callable[[Path], AbstractAsyncContextManager[FarSide]]] = {
     "stdout": stdout,
     "file": file,
+    "webhook": webhook,
+    "alertmanager": alertmanager,
+    "notify": notify,
+    "pagerduty": pagerduty,
+    "opsgenie": opsgenie,
     "slack": slack,
     "slack-webhook": slack_webhook,
 }
