@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from kubewhy.runtime.recalling import Objects
 from kubewhy.s3 import Bucket
 from sinks.archive import objects
 from tests.models.far import Reply
-from tests.services.moto import Store, known, moto
+from tests.services.moto import Store, known, standing
 from tests.services.s3 import refusal, refusing
 from tests.test_incidents import Clock, broken
 
@@ -183,18 +183,12 @@ def test_wrong_words_are_said(words: list[str], said: str) -> None:
 # From a bucket
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with moto() as url:
-        yield url
-
-
 @pytest.fixture
-def store(address: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     known(monkeypatch)
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
-    return Store.made(address)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", standing())
+    return Store.made(standing())
 
 
 def test_an_archive_is_read_from_its_bucket(store: Store, happened: list[Finding]) -> None:

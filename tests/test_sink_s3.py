@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from sinks.s3 import S3Sink
 from tests.delivered import Memory
 from tests.models.far import Reply, Script, endless, half, silent
 from tests.models.sts import ASSUMED, DENIED, role
-from tests.services.moto import KEYS, Store, known, moto
+from tests.services.moto import KEYS, Store, known, standing
 from tests.services.s3 import SECRET, refusal, refusing
 from tests.views import DEPLOYMENT, told, view
 
@@ -42,15 +42,9 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     known(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with moto() as url:
-        yield url
-
-
 @pytest.fixture
-def store(address: str) -> Store:
-    return Store.made(address)
+def store() -> Store:
+    return Store.made(standing())
 
 
 async def send(store: Store, letters: Sequence[Letter], memo: Memory | None = None, **more: Any) -> None:

@@ -1,22 +1,23 @@
 """What sinks deliver to in the conformance tests: one entry for each sort of sink."""
 
-import atexit
-import functools
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from kubewhy.contracts import Sink
-from kubewhy.errors import ConfigError
+from kubewhy.errors import ConfigError, RetryLater
 from sinks import make
 from sinks.settings import FileSettings, S3Settings, SinkSettings
 from sinks.stdout import StdoutSink
-from tests.services.moto import KEYS, REGION, Store, known, moto
+from tests.models.far import Script, half, whole
+from tests.services import moto
+from tests.services.moto import Store
+from tests.services.s3 import SECRET, Door, refusal, standing
 
 
 class Trouble(NamedTuple):
@@ -65,30 +66,28 @@ async def file(folder: Path) -> AsyncIterator[FarSide]:
     yield of(FileSettings(type="file", path=path), {}, lambda: path.read_bytes() if path.exists() else b"", troubles)
 
 
-@functools.cache
-def _moto() -> str:
-    """One for all tests."""
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(moto())
-
-
 @asynccontextmanager
 async def s3(folder: Path) -> AsyncIterator[FarSide]:
-    with pytest.MonkeyPatch.context() as patched:
-        known(patched)
-        store = Store.made(_moto())
-        settings = S3Settings(type="s3", **store.settings().model_dump(exclude_unset=True))
-        troubles = {
-            "its bucket is gone": Trouble(
-                ConfigError,
-                lambda: store.client.delete_bucket(Bucket=store.bucket),
-                lambda: store.client.create_bucket(
-                    Bucket=store.bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
-                ),
-            )
-        }
-        yield of(settings, KEYS, store.objects, troubles)
+    store = Store.made(moto.standing())
+    with pytest.MonkeyPatch.context() as patch:
+        moto.known(patch)
+        async with standing(Door(store.url)) as door:
+
+            def open_again() -> None:
+                door.instead = None
+
+            def answering(script: Script) -> Callable[[], None]:
+                return lambda: setattr(door, "instead", script)
+
+            troubles = {
+                "its bucket is gone": Trouble(ConfigError, store.remove, store.make),
+                "denied": Trouble(ConfigError, answering(whole(refusal(403, "AccessDenied"))), open_again),
+                "slow down": Trouble(RetryLater, answering(whole(refusal(503, "SlowDown"))), open_again),
+                "half an answer": Trouble(RetryLater, answering(half(refusal(200, "Half"))), open_again),
+            }
+            settings = S3Settings(type="s3", bucket=store.bucket, endpoint=door.url, region=moto.REGION)
+            far = of(settings, moto.KEYS, store.objects, troubles)
+            yield replace(far, secrets=(*far.secrets, SECRET))
 
 
 FAR_SIDES: dict[str, Callable[[Path], AbstractAsyncContextManager[FarSide]]] = {

@@ -1,8 +1,10 @@
 """S3 as moto plays it over HTTP, in a process of its own."""
 
+import atexit
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
 from uuid import uuid4
@@ -40,6 +42,14 @@ def moto() -> Iterator[str]:
         process.wait()
 
 
+@cache
+def standing() -> str:
+    """The address of one for all tests of this process."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(moto())
+
+
 class Store:
     """One bucket at that address, and what a bare client finds in it."""
 
@@ -57,11 +67,20 @@ class Store:
     def made(url: str) -> "Store":
         """A new one."""
         store = Store(url, f"bucket-{uuid4().hex}")
-        store.client.create_bucket(Bucket=store.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        store.make()
         return store
+
+    def make(self) -> None:
+        self.client.create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def settings(self, **more: Any) -> BucketSettings:
         return BucketSettings(**{"bucket": self.bucket, "endpoint": self.url, "region": REGION, **more})
+
+    def remove(self) -> None:
+        """The bucket, with all that is in it."""
+        for name in self.objects():
+            self.client.delete_object(Bucket=self.bucket, Key=name)
+        self.client.delete_bucket(Bucket=self.bucket)
 
     def objects(self) -> dict[str, bytes]:
         """All that is in it."""
