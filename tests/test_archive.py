@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from kubewhy.runtime.recalling import Objects
 from kubewhy.s3 import Bucket
 from sinks.archive import objects
 from tests.models.far import Reply
-from tests.services.moto import Store, known, moto
+from tests.services.moto import Store, known, standing
 from tests.services.s3 import refusal, refusing
 from tests.test_incidents import Clock, broken
+from tests.test_run import EXAMPLE, kubewhy
 
 BATCH = 7
 
@@ -183,18 +184,12 @@ def test_wrong_words_are_said(words: list[str], said: str) -> None:
 # From a bucket
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with moto() as url:
-        yield url
-
-
 @pytest.fixture
-def store(address: str, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     known(monkeypatch)
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
-    return Store.made(address)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", standing())
+    return Store.made(standing())
 
 
 def test_an_archive_is_read_from_its_bucket(store: Store, happened: list[Finding]) -> None:
@@ -225,6 +220,32 @@ def test_the_settings_of_a_sink_lead_to_its_archive(store: Store, happened: list
     )
     file.write_text("sinks: [{type: stdout}]")
     assert "has 0 sinks of type s3; add one, or say --from" in refused("list", "--config", file)
+
+
+async def test_run_archives_the_broken_shop_and_all_of_it_comes_back(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "kubewhy.yaml"
+    file.write_text(f"sinks: [{{type: stdout}}, {{type: s3, bucket: {store.bucket}, prefix: kubewhy}}]")
+    told = await kubewhy("run", "--from", EXAMPLE, "--config", file)
+    assert (told.status, told.err) == (0, "")
+    last = {each["incident"]["id"]: each for each in told.findings}
+    assert len(last) > 3
+    listed = await kubewhy("archive", "list", "--config", file, "-o", "json")
+    assert {each["id"]: each for each in listed.findings} == {key: each["incident"] for key, each in last.items()}
+    incident = next(iter(last))
+    rebuilt = await kubewhy("archive", "rebuild", incident, "--config", file, "-o", "json")
+    assert rebuilt.findings == [last[incident]]
+    bare = gzip.decompress(next(body for name, body in store.objects().items() if name.endswith(".gz")))
+    assert json.loads(bare.splitlines()[0]) in told.findings
+
+
+def test_what_the_first_version_archived_is_still_read(tmp_path: Path) -> None:
+    line = (Path(__file__).parent / "golden" / "archived-v1.json").read_bytes()
+    path = tmp_path / "cluster=c" / "date=2026-03-01" / "hour=12" / "1.ndjson.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(line))
+    [found] = answered("show", json.loads(line)["incident"]["id"], "--from", tmp_path)
+    assert json.loads(line).items() <= {**found, "incident": json.loads(line)["incident"]}.items()
+    assert json.loads(line)["incident"].items() <= found["incident"].items()
 
 
 async def test_all_pages_of_names_are_read(store: Store) -> None:

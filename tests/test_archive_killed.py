@@ -8,13 +8,11 @@ import re
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
@@ -28,6 +26,7 @@ from sinks.archive import MANIFEST
 from sinks.s3 import S3Sink
 from tests.services.archiving import START, row
 from tests.services.moto import Store, known, moto
+from tests.services.s3 import forward, standing
 
 KILLS = 50
 # Before S3 has the request, when it has half of it, when it has answered and nobody knows, and a little later.
@@ -45,47 +44,31 @@ class Way:
     kills: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     puts: list[tuple[str, bytes, int]] = field(default_factory=list)  # name, body and answer
 
-    async def carry(self, request: web.Request) -> web.StreamResponse:
-        moment = self.chance.choice([*MOMENTS, ""]) if sum(self.kills.values()) < KILLS else ""
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        moment = self.chance.choice([*MOMENTS, ""]) if self._may_kill else ""
+        if moment == "half":
+            await request.content.read(64)
         if moment in ("before", "half"):
-            if moment == "half":
-                await request.content.read(64)
             self._kill(moment)
             raise web.HTTPServiceUnavailable
         body = await request.read()
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
-        async with (
-            aiohttp.ClientSession() as client,
-            client.request(request.method, f"{self.to}{request.rel_url}", data=body, headers=headers) as reply,
-        ):
-            told = await reply.read()
+        reply = await forward(request, self.to)
         self.puts.append((request.path, body, reply.status))
         if moment == "between":
             self._kill(moment)
         if moment == "after":
             asyncio.get_running_loop().call_later(self.chance.uniform(0, 0.02), self._kill, moment)
-        return web.Response(status=reply.status, body=told, headers={"etag": reply.headers.get("etag", "")})
+        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+
+    @property
+    def _may_kill(self) -> bool:
+        return self.sender != 0 and sum(self.kills.values()) < KILLS
 
     def _kill(self, moment: str) -> None:
-        if self.sender:
+        if self._may_kill:
             os.kill(self.sender, signal.SIGKILL)
             self.sender = 0
             self.kills[moment] += 1
-
-
-@asynccontextmanager
-async def way(to: str) -> AsyncIterator[Way]:
-    through = Way(to, random.Random(7))
-    app = web.Application(client_max_size=2**26)
-    app.router.add_route("*", "/{path:.*}", through.carry)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    through.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield through
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture
@@ -114,7 +97,7 @@ async def lives(through: Way, bucket: str, path: Path) -> list[int]:
 
 async def test_a_writer_that_is_killed_fifty_times_archives_each_finding_once(store: Store, tmp_path: Path) -> None:
     store.client.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration={"Status": "Enabled"})
-    async with way(store.url) as through:
+    async with standing(Way(store.url, random.Random(7))) as through:
         ended = await lives(through, store.bucket, tmp_path / "state")
     assert ended == [-signal.SIGKILL] * KILLS + [0]
     assert set(through.kills) == set(MOMENTS)

@@ -1,6 +1,5 @@
 """Answers of models that are shared through S3, against moto."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from kubewhy.keys import Key
 from kubewhy.runtime.models import explainer, shared_key
 from kubewhy.settings import load
 from tests.models.far import Reply, endless, half, silent
-from tests.services.moto import Store, known, moto
+from tests.services.moto import Store, known, standing
 from tests.services.s3 import SECRET, refusal, refusing
 from tests.test_explaining import Told, asking, clock  # noqa: F401
 from tests.test_incidents import START
@@ -27,15 +26,9 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     known(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with moto() as url:
-        yield url
-
-
 @pytest.fixture
-def store(address: str) -> Store:
-    return Store.made(address)
+def store() -> Store:
+    return Store.made(standing())
 
 
 async def test_what_one_was_answered_is_there_for_another(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from sinks.s3 import S3Sink
 from tests.delivered import Memory
 from tests.models.far import Reply, Script, endless, half, silent
 from tests.models.sts import ASSUMED, DENIED, role
-from tests.services.moto import KEYS, Store, known, moto
+from tests.services.moto import KEYS, Store, known, moto, standing
 from tests.services.s3 import SECRET, refusal, refusing
 from tests.views import DEPLOYMENT, told, view
 
@@ -42,15 +42,9 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     known(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with moto() as url:
-        yield url
-
-
 @pytest.fixture
-def store(address: str) -> Store:
-    return Store.made(address)
+def store() -> Store:
+    return Store.made(standing())
 
 
 async def send(store: Store, letters: Sequence[Letter], memo: Memory | None = None, **more: Any) -> None:
@@ -201,6 +195,34 @@ async def test_a_role_is_assumed_by_the_default_chain(tmp_path: Path, monkeypatc
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", far.url)
         with pytest.raises(ConfigError, match=r"gives no credentials \(AssumeRole is refused, 403\): sign in, or set"):
             await send(Store(far.url), [letter(1)], **told)
+
+
+async def test_the_right_to_put_is_enough_and_others_are_needed_to_look_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto() as url:
+        store = Store.made(url)
+        known(monkeypatch, **store.user("s3:PutObject"))
+        for _ in range(2):
+            await send(store, [letter(1)], prefix="kubewhy/")
+        with pytest.raises(ConfigError, match=r"has no access to .*: grant s3:PutObject under elsewhere/"):
+            await send(store, [letter(1)], prefix="elsewhere/")
+        bucket = Bucket(store.settings(prefix="kubewhy/"))
+        with pytest.raises(ConfigError, match=r"has no access to .*: grant s3:ListBucket under kubewhy/"):
+            await names(bucket)
+        await bucket.close()
+
+        known(monkeypatch, **store.user("s3:ListBucket", "s3:GetObject"))
+        bucket = Bucket(store.settings(prefix="kubewhy/"))
+        for name in await names(bucket):
+            assert await bucket.get(name)
+        with pytest.raises(ConfigError, match="grant s3:PutObject"):
+            await bucket.put("kubewhy/a", b"", "text/plain")
+        await bucket.close()
+
+
+async def names(bucket: Bucket) -> list[str]:
+    found = [name async for name in bucket.keys("kubewhy/")]
+    assert len(found) == 2
+    return found
 
 
 # What is refused

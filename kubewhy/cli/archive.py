@@ -19,7 +19,7 @@ from kubewhy.cli.told import lines
 from kubewhy.durations import parse_duration, parse_time
 from kubewhy.errors import ConfigError
 from kubewhy.plain import clean
-from kubewhy.records import Finding, encode
+from kubewhy.records import Finding, IncidentView, encode
 from kubewhy.runtime.recalling import Archive, Wanted, in_bucket, opened, recall
 from kubewhy.settings import load
 from kubewhy.spelling import hint
@@ -129,7 +129,7 @@ def rebuild_command(incident: str, output: str, **where: Any) -> None:
 
 
 def table(told: Sequence[Finding]) -> Table:
-    """One line an incident; the cluster's id where there are several. Pure."""
+    """One line an incident; the cluster where there are several. Pure."""
     several = len({each.incident.cluster for each in told}) > 1
     shown = Table(box=None, pad_edge=False, header_style="dim", expand=False)
     for heading in ("OPENED", "ID", "SEVERITY", "STATE", "LASTED", *(["CLUSTER"] if several else []), "INCIDENT"):
@@ -142,7 +142,7 @@ def table(told: Sequence[Finding]) -> Table:
             Text(incident.severity.upper(), style=COLOUR[incident.severity]),
             Text(clean(incident.resolution or ("silenced" if incident.silenced else incident.state))),
             Text(age(incident.opened_at, incident.resolved_at) if incident.resolved_at else ""),
-            *([Text(clean(incident.cluster))] if several else []),
+            *([Text(clean(incident.cluster_name or incident.cluster))] if several else []),
             Text(clean(incident.title)),
         )
     return shown
@@ -153,7 +153,7 @@ def _history(told: Iterable[Finding]) -> Iterator[Text]:
     for each in told:
         if each.at.date() != day:
             day = each.at.date()
-            yield Text(f"{day:%Y-%m-%d}, cluster {clean(each.incident.cluster)}", style="dim")
+            yield Text(f"{day:%Y-%m-%d}, {_cluster(each.incident)}", style="dim")
         # What a digest stood for is shown here by itself.
         yield from lines(msgspec.structs.replace(each, digest=None))
 
@@ -166,12 +166,17 @@ def _end(last: Finding) -> Iterator[Text]:
     else:
         end = f"still open {last.at:%Y-%m-%d %H:%M:%S}, when the archive tells of it last"
     yield Text(f"{incident.severity.upper()}  {clean(incident.title)}", style=COLOUR[incident.severity])
-    yield Text(f"{clean(incident.id)} in cluster {clean(incident.cluster)}", style="dim")
+    yield Text(f"{clean(incident.id)} in {_cluster(incident)}", style="dim")
     yield Text(f"opened {incident.opened_at:%Y-%m-%d %H:%M:%S}, {end}{' (silenced)' if incident.silenced else ''}")
     # As it would be told were it new; what a digest stands for is shown by itself.
     yield from lines(msgspec.structs.replace(last, digest=None, transition="opened"))[1:]
     if last.explanation:
         yield from lines(msgspec.structs.replace(last, digest=None, transition="explained"))[1:]
+
+
+def _cluster(incident: IncidentView) -> str:
+    name = f"{clean(incident.cluster_name)}, " if incident.cluster_name else ""
+    return f"cluster {name}{clean(incident.cluster)}"
 
 
 def _print(told: Iterable[Text]) -> None:

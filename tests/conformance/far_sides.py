@@ -5,10 +5,12 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
@@ -20,14 +22,18 @@ from sinks.settings import (
     NotifySettings,
     OpsgenieSettings,
     PagerDutySettings,
+    S3Settings,
     SinkSettings,
     SlackSettings,
     SlackWebhookSettings,
     WebhookSettings,
 )
 from sinks.stdout import StdoutSink
-from tests.models.far import Reply, Script
+from tests.models.far import Reply, Script, half, whole
+from tests.services import moto
+from tests.services import s3 as s3_service
 from tests.services import slack as slack_service
+from tests.services.moto import Store
 from tests.services.pagers import KEY, Opsgenie, PagerDuty, paging
 from tests.services.receiver import Receiver, receiving
 
@@ -214,6 +220,30 @@ async def opsgenie(folder: Path) -> AsyncIterator[FarSide]:
         yield of(told, {"KEY": KEY}, far.seen, _refusing(far, _refusals(KEY)))
 
 
+@asynccontextmanager
+async def s3(folder: Path) -> AsyncIterator[FarSide]:
+    store = Store.made(moto.standing())
+    with pytest.MonkeyPatch.context() as patch:
+        moto.known(patch)
+        async with s3_service.standing(s3_service.Door(store.url)) as door:
+
+            def open_again() -> None:
+                door.instead = None
+
+            def answering(script: Script) -> Callable[[], None]:
+                return lambda: setattr(door, "instead", script)
+
+            troubles = {
+                "its bucket is gone": Trouble(ConfigError, store.remove, store.make),
+                "denied": Trouble(ConfigError, answering(whole(s3_service.refusal(403, "AccessDenied"))), open_again),
+                "slow down": Trouble(RetryLater, answering(whole(s3_service.refusal(503, "SlowDown"))), open_again),
+                "half an answer": Trouble(RetryLater, answering(half(s3_service.refusal(200, "Half"))), open_again),
+            }
+            settings = S3Settings(type="s3", bucket=store.bucket, endpoint=door.url, region=moto.REGION)
+            far = of(settings, moto.KEYS, store.objects, troubles)
+            yield replace(far, secrets=(*far.secrets, s3_service.SECRET))
+
+
 FAR_SIDES: dict[str, Callable[[Path], AbstractAsyncContextManager[FarSide]]] = {
     "stdout": stdout,
     "file": file,
@@ -224,4 +254,5 @@ FAR_SIDES: dict[str, Callable[[Path], AbstractAsyncContextManager[FarSide]]] = {
     "opsgenie": opsgenie,
     "slack": slack,
     "slack-webhook": slack_webhook,
+    "s3": s3,
 }

@@ -36,11 +36,10 @@ def row() -> Iterator[Finding]:
         )
 
 
-async def live(path: Path, url: str, bucket: str) -> None:
+async def live(path: Path, bucket: Bucket) -> None:
     """Posts what was not posted before, and delivers, until all has arrived."""
-    settings = BucketSettings(bucket=bucket, endpoint=url, region=REGION)
     with closing(SqliteState(path)) as state:
-        delivery = Delivery({"s3": S3Sink(Bucket(settings))}, state)
+        delivery = Delivery({"s3": S3Sink(bucket)}, state)
         findings, posted = list(row()), int(state.get(POSTED) or b"0")
         async with delivery.running():
             while posted < COUNT:
@@ -53,10 +52,12 @@ async def live(path: Path, url: str, bucket: str) -> None:
 
 
 def main(path: Path, url: str, bucket: str) -> None:
+    # The library takes long to make a client, which is none of what is tested.
+    made = Bucket(BucketSettings(bucket=bucket, endpoint=url, region=REGION))
     for _ in sys.stdin:
         child = os.fork()
         if not child:
-            asyncio.run(live(path, url, bucket))
+            asyncio.run(live(path, made))
             os._exit(0)
         print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -1,14 +1,27 @@
-"""S3's refusals, as https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html has them."""
+"""S3's refusals, as https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html has them, and ways to it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
+import aiohttp
 from aiohttp import web
 
 from tests.models.far import Asked, Reply, Script, whole
 
 SECRET = "planted-in-a-refusal"
+
+
+class Far(Protocol):
+    """Answers requests at its address."""
+
+    url: str
+
+    async def answer(self, request: web.Request) -> web.StreamResponse: ...
+
+
+Answering = TypeVar("Answering", bound=Far)
 
 
 def refusal(status: int, code: str, *more: str, **headers: str) -> Reply:
@@ -31,11 +44,43 @@ class Refusing:
         return await (self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])(request)
 
 
+@dataclass
+class Door:
+    """The way to a store: open, unless there is something else to answer."""
+
+    to: str
+    url: str = ""
+    instead: Script | None = None
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.instead:
+            return await self.instead(request)
+        reply = await forward(request, self.to)
+        return web.Response(status=reply.status, body=reply.body, headers=reply.headers)
+
+
+async def forward(request: web.Request, to: str) -> Reply:
+    """What is answered there."""
+    headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+    url, body = f"{to}{request.rel_url}", await request.read()
+    async with (
+        aiohttp.ClientSession() as client,
+        client.request(request.method, url, data=body, headers=headers) as reply,
+    ):
+        return Reply(reply.status, await reply.read(), {"etag": reply.headers.get("etag", "")})
+
+
 @asynccontextmanager
 async def refusing(*replies: Reply | Script) -> AsyncIterator[Refusing]:
-    """A store on a port of its own. Whatever hangs there ends with it."""
-    far = Refusing([whole(each) if isinstance(each, Reply) else each for each in replies])
-    app = web.Application()
+    """A store on a port of its own."""
+    async with standing(Refusing([whole(each) if isinstance(each, Reply) else each for each in replies])) as far:
+        yield far
+
+
+@asynccontextmanager
+async def standing(far: Answering) -> AsyncIterator[Answering]:
+    """At an address of its own. Whatever hangs there ends with it."""
+    app = web.Application(client_max_size=2**26)
     app.router.add_route("*", "/{path:.*}", far.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
