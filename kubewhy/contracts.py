@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from kubewhy.kube.core import Event
 from kubewhy.kube.meta import LabelSelector, Object
@@ -86,6 +86,22 @@ class Sink(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A sink that can look whether it works, and tells nobody else by that."""
+
+    async def check(self) -> list[str]:
+        """What people should know before they rely on it. Raises as `send` does for what does not work at all."""
+        ...
+
+
+@runtime_checkable
+class Previews(Protocol):
+    """A sink that can show what it would send, or what people would see of it: plain lines for a terminal."""
+
+    def preview(self, finding: Finding) -> str: ...
 
 
 @dataclass(frozen=True)

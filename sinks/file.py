@@ -12,6 +12,7 @@ import msgspec
 
 from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.errors import ConfigError, RetryLater
+from kubewhy.records import Finding
 from sinks.settings import FileSettings
 from sinks.stdout import render
 
@@ -63,6 +64,10 @@ class FileSink:
             if not there:
                 memo.put(_MARK, msgspec.json.encode(mark))
             written = await asyncio.to_thread(self._append, lines, mark)
+
+    def preview(self, finding: Finding) -> str:
+        """The line."""
+        return render(finding).decode().rstrip("\n")
 
     async def spare(self, memo: Memo) -> bool:
         """Nothing is put off."""

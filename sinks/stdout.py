@@ -63,6 +63,10 @@ class StdoutSink:
                     self._on_closed(error)
         raise RetryLater("standard output is closed", _MUCH_LATER)
 
+    def preview(self, finding: Finding) -> str:
+        """The line, or the lines."""
+        return self._render(finding).decode(errors="replace").rstrip("\n")
+
     async def spare(self, memo: Memo) -> bool:
         """Nothing is put off."""
         return False

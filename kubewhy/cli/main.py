@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": "Have a model explain an incident, or show what would leave for it.",
     "archive": "Look into an archive on S3: at any incident, however long ago.",
     "silence": "Keep failures from being told for a while.",
+    "sinks": "List where findings go, try one out, or show what it would tell.",
     "backends": "Keep the language models that may be asked for better words.",
     "cache": "List and remove what models have answered before.",
     "record": "Write what is read of a cluster to a file, to be analyzed elsewhere.",
