@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from benchmarks import archiving, cluster, explaining, folding, latency, looking, masking, stages, watching
+from benchmarks import archiving, cluster, delivering, explaining, folding, latency, looking, masking, stages, watching
 from benchmarks.cluster import Bench
 from benchmarks.filling import Size
 from benchmarks.table import Row, table
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "masking": masking.masking,
     "explaining": explaining.explaining,
     "archiving": archiving.archiving,
+    "delivering": delivering.delivering,
     "collector": watching.collector,
     "latency": latency.latency,
 }

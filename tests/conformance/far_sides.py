@@ -1,20 +1,25 @@
 """What sinks deliver to in the conformance tests: one entry for each sort of sink."""
 
+import atexit
+import functools
 import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError, RetryLater
 from sinks import make
-from sinks.settings import FileSettings, SinkSettings, SlackSettings, SlackWebhookSettings
+from sinks.settings import FileSettings, S3Settings, SinkSettings, SlackSettings, SlackWebhookSettings
 from sinks.stdout import StdoutSink
 from tests.services import slack as slack_service
+from tests.services.moto import KEYS, REGION, Store, known, moto
 
 
 class Trouble(NamedTuple):
@@ -109,9 +114,36 @@ def _slack_troubles(workspace: slack_service.Workspace) -> dict[str, Trouble]:
     }
 
 
+@functools.cache
+def _moto() -> str:
+    """One for all tests."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(moto())
+
+
+@asynccontextmanager
+async def s3(folder: Path) -> AsyncIterator[FarSide]:
+    with pytest.MonkeyPatch.context() as patched:
+        known(patched)
+        store = Store.made(_moto())
+        settings = S3Settings(type="s3", **store.settings().model_dump(exclude_unset=True))
+        troubles = {
+            "its bucket is gone": Trouble(
+                ConfigError,
+                lambda: store.client.delete_bucket(Bucket=store.bucket),
+                lambda: store.client.create_bucket(
+                    Bucket=store.bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
+                ),
+            )
+        }
+        yield of(settings, KEYS, store.objects, troubles)
+
+
 FAR_SIDES: dict[str, Callable[[Path], AbstractAsyncContextManager[FarSide]]] = {
     "stdout": stdout,
     "file": file,
     "slack": slack,
     "slack-webhook": slack_webhook,
+    "s3": s3,
 }
