@@ -22,11 +22,11 @@ from rich.text import Text
 
 from analyzers import enabled
 from kubewhy.cli.options import FilePath
-from kubewhy.cli.plain import clean
 from kubewhy.cli.run import patience
 from kubewhy.cli.told import renderer
 from kubewhy.contracts import Previews, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
+from kubewhy.plain import clean
 from kubewhy.records import Finding, encode
 from kubewhy.runtime.delivery import Delivery
 from kubewhy.runtime.outbox import DEAD, OUTBOX
