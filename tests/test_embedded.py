@@ -37,7 +37,7 @@ from kubewhy.records import (
     encode,
 )
 from kubewhy.related import Related
-from kubewhy.runtime.embedded import Pipeline, Record, restore
+from kubewhy.runtime.embedded import SENDING, Pipeline, Record, restore
 from kubewhy.runtime.oneshot import analyze_recording
 from kubewhy.runtime.routing import STORM, Router
 from kubewhy.runtime.state import MemoryState, SqliteState
@@ -423,6 +423,18 @@ async def test_what_was_sent_but_not_yet_remembered_is_sent_again(tmp_path: Path
             state.close()
     assert [[each.transition for each in sink.findings] for sink in sinks] == [["opened"], ["opened"]]
     assert sinks[0].findings[0].id == sinks[1].findings[0].id
+
+
+@hurried
+async def test_what_an_earlier_version_was_about_to_tell_is_told(tmp_path: Path) -> None:
+    state, first, second = SqliteState(tmp_path / "state"), Kept(), Kept()
+    await watch(Scripted(beat(), evidence("a", "Failed")), ANALYZERS, first, clock(), until_idle=30, state=state)
+    state.write({SENDING: msgspec.json.encode(first.findings)})
+    for _ in range(2):
+        await watch(Scripted(beat(), evidence("a", "Failed")), ANALYZERS, second, clock(), until_idle=30, state=state)
+    state.close()
+    assert second.findings == first.findings
+    assert [each.transition for each in second.findings] == ["opened"]
 
 
 DIGESTS = Settings.model_validate(

@@ -44,6 +44,7 @@ class Courier:
         self._spared = 0  # pieces of what was put off
         self._failures = self._bugs = 0  # in a row
         self._failing_since = 0.0
+        self._mending = False  # only a person can help
         self._said: set[str] = set()
 
     def stamp(self, finding: Finding) -> dict[str, bytes | None]:
@@ -97,7 +98,7 @@ class Courier:
             done = self._delivered + self._spared
             if seconds is not None and (deadline is None or (patient and done != moved)):
                 deadline, moved = loop.time() + seconds, done
-            if deadline is not None and self._failures and self._next_call >= deadline:
+            if self._mending or (deadline is not None and self._failures and self._next_call >= deadline):
                 break
             try:
                 async with asyncio.timeout_at(deadline):
@@ -132,7 +133,7 @@ class Courier:
             self._may_spare = False
             self._tell(f"refuses what it had put off ({error})")
         except ConfigError as error:
-            self._fail(MENDING, str(error), at_once=True)
+            self._fail(MENDING, str(error), at_once=True, mending=True)
         except Exception as error:  # noqa: BLE001 - a bug in one sink must not stop the others
             self._bugs += 1
             self._fail(self._pause(), _bug(error), at_once=True)
@@ -171,11 +172,12 @@ class Courier:
     def _pause(self) -> float:
         return min(2.0 ** min(self._failures, 9), LONGEST_PAUSE)
 
-    def _fail(self, pause: float, reason: str, *, at_once: bool = False) -> None:
+    def _fail(self, pause: float, reason: str, *, at_once: bool = False, mending: bool = False) -> None:
         now = asyncio.get_running_loop().time()
         self._failing_since = self._failing_since if self._failures else now
         self._failed += 1
         self._failures += 1
+        self._mending = mending
         self._next_call = max(self._next_call, now + pause)
         if (at_once and reason not in self._said) or (self._failures >= _SAID_FROM and not self._said):
             self._said.add(reason)
@@ -184,7 +186,7 @@ class Courier:
     def _works(self) -> None:
         if self._said:
             self._tell(f"works again after {asyncio.get_running_loop().time() - self._failing_since:.0f} s")
-        self._failures = self._bugs = 0
+        self._failures, self._bugs, self._mending = 0, 0, False
         self._said.clear()
 
     def _tell(self, line: str) -> None:
