@@ -4,6 +4,7 @@ It follows no redirect, and reads no more than an answer can be long.
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -30,6 +31,10 @@ Answer = TypeVar("Answer")
 Prepare = Callable[[httpx2.Request], Awaitable[None]]
 
 CONNECT_SECONDS = 10.0
+
+# They tell of whole addresses and headers, in which there may be secrets.
+for _name in ("httpx2", "httpcore2"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
 
 class _TooMuch(httpx2.TransportError):

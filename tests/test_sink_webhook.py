@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -176,6 +177,17 @@ async def test_headers_and_credentials_are_those_of_the_settings() -> None:
     assert (first.headers["X-Team"], first.headers["X-Key"]) == ("shop", SECRET)
     assert second.headers["Authorization"].startswith("Basic ")
     assert first.path == f"/hook?token={SECRET}"
+
+
+async def test_no_log_has_the_address_or_a_key(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with receiving() as receiver:
+        receiver.then(Reply(200, b"ok"), silent)
+        await send(receiver.url, OPENED, bearer={"env": "PLANTED"})
+        with pytest.raises(RetryLater):
+            await send(receiver.url, OPENED, timeout_seconds=0.2)
+    ours = [each.getMessage() for each in caplog.records if each.name != "aiohttp.access"]
+    assert not [line for line in ours if SECRET in line]
 
 
 async def test_the_address_itself_may_be_a_secret(tmp_path: Path) -> None:
