@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from collectors.gather import content_hash, gather
+from collectors.logs import Logs
 from collectors.requests import Cluster
 from collectors.sending import MOST, Outbox
 from collectors.store import Store, kinds_read
@@ -36,6 +37,7 @@ class LiveCollector:
         all_namespaces: bool = False,
         cluster_id: str | None = None,
         name: str | None = None,
+        logs: bool = False,
     ) -> None:
         analyzers = tuple(analyzers)
         self._cluster, self._id, self._name = cluster, cluster_id, name or cluster.name
@@ -45,6 +47,7 @@ class LiveCollector:
         kinds = kinds_read(analyzers)
         self._watching = Watching(cluster, kinds, namespaces, [self.store], all_namespaces=all_namespaces)
         self._version = Version(term, 0)
+        self._logs = Logs(cluster, self._outbox.touch) if logs else None
 
     async def evidence(self) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
         """For ever. Asking for the next record says that the last one has arrived.
@@ -59,6 +62,8 @@ class LiveCollector:
                 yield record
         finally:
             await self._watching.close()
+            if self._logs:
+                await self._logs.close()
 
     async def _send(self, identity: str, server: str) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
         listed = self._watching.listed
@@ -73,6 +78,8 @@ class LiveCollector:
             for key, again in self._outbox.due(self._loop.time(), MOST):
                 most -= 1
                 evidence = gather(self.store, key, cluster=identity, version=self._next(), server=server)
+                if self._logs:
+                    evidence = self._logs.add(evidence)
                 told = None if evidence.gone else content_hash(evidence)
                 if again or self._outbox.is_new(key, told):
                     yield evidence

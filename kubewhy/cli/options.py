@@ -126,7 +126,7 @@ def from_option(function: Function) -> Function:
         "recording",
         type=FilePath(),
         metavar="FILE",
-        callback=_not_both("kubeconfig", "context", "wait"),
+        callback=_not_both("kubeconfig", "context", "wait", "logs"),
         help="Read a recording made by `kubewhy record` in place of a cluster.",
     )(function)
 
@@ -164,6 +164,16 @@ def no_hold_option(function: Function) -> Function:
         callback=_not_both("wait"),
         help="Tell also what has not lasted long enough yet to count.",
     )(function)
+
+
+def logs_option(*others: str) -> Callable[[Function], Function]:
+    """Adds `--logs` (logs: bool), which goes with none of these parameters."""
+    return click.option(
+        "--logs",
+        is_flag=True,
+        callback=_not_both("recording", *others),
+        help="Also read the last log lines of containers that died, which needs what `kubewhy rbac --logs` prints.",
+    )
 
 
 def selector_option(function: Function) -> Function:
