@@ -1,7 +1,7 @@
 """Watches one cluster and says how its objects are, as often as that changes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -37,8 +37,9 @@ class LiveCollector:
         all_namespaces: bool = False,
         cluster_id: str | None = None,
         name: str | None = None,
-        logs: bool = False,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
+        """With `redact`, which takes secrets out of a text, the last log lines of containers that died are read."""
         analyzers = tuple(analyzers)
         self._cluster, self._id, self._name = cluster, cluster_id, name or cluster.name
         self._loop = asyncio.get_running_loop()
@@ -47,7 +48,7 @@ class LiveCollector:
         kinds = kinds_read(analyzers)
         self._watching = Watching(cluster, kinds, namespaces, [self.store], all_namespaces=all_namespaces)
         self._version = Version(term, 0)
-        self._logs = Logs(cluster, self._outbox.touch) if logs else None
+        self._logs = Logs(cluster, redact, self._outbox.touch) if redact else None
 
     async def evidence(self) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
         """For ever. Asking for the next record says that the last one has arrived.

@@ -67,9 +67,15 @@ def _failed(status: ContainerStatus, now: datetime) -> bool:
     return at is None or now - at < (_FORGIVEN if state.running else _FORGOTTEN)
 
 
-def telling(written: bytes) -> tuple[str, ...]:
+def plain(written: bytes) -> str:
+    """The text of whole lines, before they are parted: a secret may be of many lines, or coloured."""
+    if len(written) >= _BYTES:
+        written = written.rpartition(b"\n")[0] or written
+    return _ESCAPES.sub("", written.decode(errors="replace"))
+
+
+def telling(text: str) -> tuple[str, ...]:
     """Of what a container has written last, the lines that tell most: errors and their causes, and the very last."""
-    text = _ESCAPES.sub("", written.decode(errors="replace"))
     every = [line for line in text.splitlines() if line.strip() and not line.startswith(_NO_LOG)]
     lines = list(dict.fromkeys(map(_shown, reversed(every))))[::-1]
     last = len(lines) - 1
@@ -103,11 +109,13 @@ class _Kept:
 class Logs:
     """Log lines of the pods that fail now, and of the Jobs that they are of. Close it at the end.
 
-    `came` hears of an object of which there are other lines than before.
+    `redact` takes secrets out of a text. `came` hears of an object of which there are other lines than before.
     """
 
-    def __init__(self, cluster: Cluster, came: Callable[[Key], None] = lambda key: None) -> None:
-        self._cluster, self._came = cluster, came
+    def __init__(
+        self, cluster: Cluster, redact: Callable[[str], str], came: Callable[[Key], None] = lambda key: None
+    ) -> None:
+        self._cluster, self._redact, self._came = cluster, redact, came
         self._kept: dict[Key, _Kept] = {}
         self._of_job: dict[Key, dict[Key, None]] = {}
         self._waiting: dict[tuple[Key, str], Death] = {}
@@ -207,7 +215,8 @@ class Logs:
             "timestamps": "false",
         }
         try:
-            return telling(await self._cluster.log(key.namespace or "", key.name, query, most=_BYTES, seconds=SECONDS))
+            written = await self._cluster.log(key.namespace or "", key.name, query, most=_BYTES, seconds=SECONDS)
+            return telling(self._redact(plain(written)))
         except Refused as refused:
             if not is_forbidden(str(refused)):
                 return ()

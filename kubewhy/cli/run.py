@@ -20,6 +20,7 @@ from collectors.credentials import connect
 from collectors.live import LiveCollector
 from collectors.requests import Cluster
 from explainer.incidents import Incidents
+from explainer.masking import redacted
 from explainer.profiles import PROFILES
 from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
@@ -222,7 +223,7 @@ class _Told:
             all_namespaces=self.all_namespaces,
             cluster_id=identity,
             name=self.settings.cluster.name,
-            logs=self.logs,
+            redact=redacted if self.logs else None,
         )
         await watch(
             collector,

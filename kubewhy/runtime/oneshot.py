@@ -17,6 +17,7 @@ from collectors.logs import Logs, deaths
 from collectors.requests import Cluster
 from collectors.store import Store, kinds_read
 from collectors.watch import Skipped, read_once
+from explainer.masking import redacted
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
 from kubewhy.kube.batch import Job
@@ -145,7 +146,7 @@ def judge(seen: Look, analyzers: Sequence[Analyzer[Any]], *, selector: LabelSele
 
 async def with_logs(cluster: Cluster, seen: Look, analysis: Analysis, analyzers: Sequence[Analyzer[Any]]) -> Analysis:
     """The same, with what containers wrote last before they died: those of the worst pods, and of the pods of Jobs."""
-    logs, stage = Logs(cluster), AnalyzerStage(analyzers)
+    logs, stage = Logs(cluster, redacted), AnalyzerStage(analyzers)
     try:
         pods = set(islice(_dead(seen, analysis), LOGS_PODS))
         for key in pods:
