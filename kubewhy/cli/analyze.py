@@ -46,7 +46,7 @@ FOUND = 3
 @selector_option
 @no_hold_option
 @wait_option
-@logs_option()
+@logs_option
 @click.option("--explain", is_flag=True, help="Have a model explain each incident: see `kubewhy backends`.")
 @asking_options
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)

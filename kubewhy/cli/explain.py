@@ -43,7 +43,7 @@ _NAMED = 5
     metavar="FILE",
     help="Take incidents from what `kubewhy run --state FILE` keeps, in place of a cluster.",
 )
-@logs_option("state_file")
+@logs_option
 @asking_options
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.argument("words", metavar="[preview] [INCIDENT]", nargs=-1)
@@ -72,8 +72,8 @@ def command(
     kubewhy explain deploy/web -n shop --backend ollama
     kubewhy explain 3f9b --state kubewhy.state
     """
-    if state_file and (recording or kubeconfig or context or namespaces or all_namespaces):
-        raise click.UsageError("--state goes without a cluster, a recording and namespaces")
+    if state_file and (recording or kubeconfig or context or namespaces or all_namespaces or logs):
+        raise click.UsageError("--state goes without a cluster, a recording, namespaces and --logs")
     preview, named = words[:1] == (PREVIEW,), words[1:] if words[:1] == (PREVIEW,) else words
     if len(named) > 1:
         raise click.UsageError("give one incident, as KIND/NAME or its id")

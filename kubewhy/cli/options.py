@@ -166,14 +166,14 @@ def no_hold_option(function: Function) -> Function:
     )(function)
 
 
-def logs_option(*others: str) -> Callable[[Function], Function]:
-    """Adds `--logs` (logs: bool), which goes with none of these parameters."""
+def logs_option(function: Function) -> Function:
+    """Adds `--logs` (logs: bool)."""
     return click.option(
         "--logs",
         is_flag=True,
-        callback=_not_both("recording", *others),
+        callback=_not_both("recording"),
         help="Also read the last log lines of containers that died, which needs what `kubewhy rbac --logs` prints.",
-    )
+    )(function)
 
 
 def selector_option(function: Function) -> Function:

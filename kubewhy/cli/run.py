@@ -76,7 +76,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
     metavar="FILE",
     help="Remember there what was told, so that a restart tells nothing twice.",
 )
-@logs_option()
+@logs_option
 @click.option(
     "-o",
     "--output",
