@@ -24,7 +24,8 @@ _ALL_HASHES = 2**64
 class LiveCollector:
     """One cluster's collector, which speaks as `cluster_id` where one is given, else as the cluster's own id.
 
-    `name` is what people call it, where that is not what the kubeconfig calls it.
+    `name` is what people call it, where that is not what the kubeconfig calls it. With `redact`, which takes secrets
+    out of a text, the last log lines of containers that died are read.
     """
 
     def __init__(
@@ -39,7 +40,6 @@ class LiveCollector:
         name: str | None = None,
         redact: Callable[[str], str] | None = None,
     ) -> None:
-        """With `redact`, which takes secrets out of a text, the last log lines of containers that died are read."""
         analyzers = tuple(analyzers)
         self._cluster, self._id, self._name = cluster, cluster_id, name or cluster.name
         self._loop = asyncio.get_running_loop()

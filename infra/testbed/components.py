@@ -30,6 +30,7 @@ class Layout:
     api_port: int
     etcd_port: int
     peer_port: int
+    kubelet_port: int
 
     @property
     def url(self) -> str:
@@ -166,5 +167,6 @@ def kwok(at: Layout) -> Command:
         f"--node-lease-duration-seconds={LEASE_SECONDS}",
         # The API server asks a node for logs at this address: it must not lead off the machine.
         "--node-ip=127.0.0.1",
+        f"--node-port={at.kubelet_port}",
         "--cidr=10.64.0.1/16",
     ]
