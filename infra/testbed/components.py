@@ -94,6 +94,8 @@ def api_server(at: Layout, *, audit: bool) -> Command:
         "--allow-privileged=true",
         f"--default-not-ready-toleration-seconds={TOLERATION_SECONDS}",
         f"--default-unreachable-toleration-seconds={TOLERATION_SECONDS}",
+        # Where it asks for logs; the names of nodes lead nowhere.
+        "--kubelet-preferred-address-types=InternalIP",
         # At its end, do not wait for watches that tests hold open.
         "--shutdown-delay-duration=0s",
     ]
@@ -167,6 +169,5 @@ def kwok(at: Layout) -> Command:
         f"--node-lease-duration-seconds={LEASE_SECONDS}",
         # The API server asks a node for logs at this address: it must not lead off the machine.
         "--node-ip=127.0.0.1",
-        f"--node-port={at.kubelet_port}",
         "--cidr=10.64.0.1/16",
     ]

@@ -42,7 +42,7 @@ class ControlPlane:
         self.other_ca_file = layout.keys / "other-ca.crt"
         self.admin_kubeconfig = self.kubeconfig(access.ADMIN)
         self.api = Api(self.url, self.ca_file, tokens[access.ADMIN])
-        self.nodes = Nodes(self.api)
+        self.nodes = Nodes(self.api, layout.kubelet_port)
 
     @classmethod
     def start(
