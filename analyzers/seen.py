@@ -1,7 +1,8 @@
 """What an object's own status and the Events about it say, beside the rules: what shows that something fails. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -12,10 +13,12 @@ from kubewhy.kube.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from kubewhy.kube.batch import CronJob, Job, failed_condition, is_complete
 from kubewhy.kube.core import Event, Node, PersistentVolumeClaim, Pod
 from kubewhy.kube.meta import Condition, Object, condition
+from kubewhy.records import Logged
 from kubewhy.related import Related
 
 _EVENTS = 5
 _LINES, _LINE = 6, 200  # of evidence, and characters of each
+_LOG_LINES = 10  # beside these, of all containers that died
 
 # Conditions that are bad news when they are true. Those of a pod and a workload are good news otherwise, readiness
 # gates included; of a node and a claim all others are troubles that somebody has found.
@@ -153,12 +156,25 @@ def _job(job: Job) -> str:
     return f"{status.active} active, {status.succeeded} succeeded, {status.failed} failed"
 
 
-def lines(subject: Object, related: Related, told: Iterable[Event]) -> tuple[str, ...]:
+def lines(subject: Object, related: Related, told: Iterable[Event], logs: Sequence[Logged] = ()) -> tuple[str, ...]:
     """What shows a failure: without how often and since when, so that it mostly stays the same as the failure does."""
-    return tuple(line[:_LINE] for line, _ in zip(_lines(subject, related, told), range(_LINES), strict=False))
+    own = [line[:_LINE] for line in islice(_own(subject, related), _LINES)]
+    said = [line[:_LINE] for line in islice(_said(told), _LINES - len(own))]
+    return (*own, *islice(_logged(subject, related, logs), _LOG_LINES), *said)
 
 
-def _lines(subject: Object, related: Related, told: Iterable[Event]) -> Iterator[str]:
+def _logged(subject: Object, related: Related, logs: Iterable[Logged]) -> Iterator[str]:
+    sorts = {each.name: each.sort for each in containers(subject, related)}
+    for each in logs:
+        for line in each.lines:
+            yield f"log of {sorts.get(each.container, 'container')} {each.container}: {_clipped(line)}"
+
+
+def _clipped(line: str) -> str:
+    return line if len(line) <= _LINE else line[: _LINE - 3] + "..."
+
+
+def _own(subject: Object, related: Related) -> Iterator[str]:
     if stands := state(subject):
         yield stands
     for container in containers(subject, related):
@@ -172,6 +188,9 @@ def _lines(subject: Object, related: Related, told: Iterable[Event]) -> Iterator
         if not each.good and why not in said:
             said.add(why)
             yield f"condition {each.type} is {each.status}{f': {why}' if why else ''}"
+
+
+def _said(told: Iterable[Event]) -> Iterator[str]:
     reasons = set()
     for event in events(told):
         if event.type == "Warning" and event.reason not in reasons:

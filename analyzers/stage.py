@@ -93,7 +93,7 @@ def _told_by(subject: Object, related: Related, record: Evidence, failures: list
     A namespace that is not known has no labels.
     """
     namespace = related.first(Namespace) or Namespace()
-    seen = lines(subject, related, record.events)
+    seen = lines(subject, related, record.events, record.logs)
     told = "\n".join([*seen, *(failure.message for failure in failures)])
     named = dict.fromkeys(names(msgspec.json.decode(record.object)))
     return {

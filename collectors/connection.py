@@ -95,6 +95,16 @@ class Connection:
         async with self._answer(path, query, what, timeout) as answer:
             return await answer.read()
 
+    async def beginning(self, path: str, query: Mapping[str, str], what: str, *, most: int, seconds: float) -> bytes:
+        """The answer's first bytes. One that takes longer is as good as none."""
+        import aiohttp
+
+        async with self._answer(path, query, what, aiohttp.ClientTimeout(total=seconds)) as answer:
+            read = bytearray()
+            while len(read) < most and (chunk := await answer.content.readany()):
+                read += chunk
+            return bytes(read[:most])
+
     async def lines(
         self, path: str, query: Mapping[str, str], what: str, seconds: float, on_open: Callable[[], None] | None = None
     ) -> AsyncGenerator[bytes, None]:

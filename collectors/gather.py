@@ -73,6 +73,8 @@ def content_hash(evidence: Evidence) -> int:
     told.update(
         _encode((evidence.root, evidence.related, [(event.reason, event.message) for event in evidence.events]))
     )
+    if evidence.logs:
+        told.update(_encode(evidence.logs))
     return int.from_bytes(told.digest(), "big")
 
 

@@ -1,11 +1,12 @@
 """Watches one cluster and says how its objects are, as often as that changes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
 from collectors.gather import content_hash, gather
+from collectors.logs import Logs
 from collectors.requests import Cluster
 from collectors.sending import MOST, Outbox
 from collectors.store import Store, kinds_read
@@ -23,7 +24,8 @@ _ALL_HASHES = 2**64
 class LiveCollector:
     """One cluster's collector, which speaks as `cluster_id` where one is given, else as the cluster's own id.
 
-    `name` is what people call it, where that is not what the kubeconfig calls it.
+    `name` is what people call it, where that is not what the kubeconfig calls it. With `redact`, which takes secrets
+    out of a text, the last log lines of containers that died are read.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class LiveCollector:
         all_namespaces: bool = False,
         cluster_id: str | None = None,
         name: str | None = None,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
         analyzers = tuple(analyzers)
         self._cluster, self._id, self._name = cluster, cluster_id, name or cluster.name
@@ -45,6 +48,7 @@ class LiveCollector:
         kinds = kinds_read(analyzers)
         self._watching = Watching(cluster, kinds, namespaces, [self.store], all_namespaces=all_namespaces)
         self._version = Version(term, 0)
+        self._logs = Logs(cluster, redact, self._outbox.touch) if redact else None
 
     async def evidence(self) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
         """For ever. Asking for the next record says that the last one has arrived.
@@ -59,6 +63,8 @@ class LiveCollector:
                 yield record
         finally:
             await self._watching.close()
+            if self._logs:
+                await self._logs.close()
 
     async def _send(self, identity: str, server: str) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]:
         listed = self._watching.listed
@@ -73,6 +79,8 @@ class LiveCollector:
             for key, again in self._outbox.due(self._loop.time(), MOST):
                 most -= 1
                 evidence = gather(self.store, key, cluster=identity, version=self._next(), server=server)
+                if self._logs:
+                    evidence = self._logs.add(evidence)
                 told = None if evidence.gone else content_hash(evidence)
                 if again or self._outbox.is_new(key, told):
                     yield evidence

@@ -130,6 +130,11 @@ class Cluster:
         except (Refused, Unreachable, msgspec.DecodeError):
             return ""
 
+    async def log(self, namespace: str, pod: str, query: Mapping[str, str], *, most: int, seconds: float) -> bytes:
+        """What containers have written, at most so many bytes. Asked for once. Raises Refused and Unreachable."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        return await self._connection.beginning(path, query, f"the log of {pod}", most=most, seconds=seconds)
+
     async def pages(
         self,
         resource: Resource,

@@ -124,6 +124,13 @@ class Seen(Record, frozen=True, kw_only=True, omit_defaults=False):
     lines: tuple[str, ...]
 
 
+class Logged(Record, frozen=True, kw_only=True):
+    """What a container has written last before it ended with an error: the lines that tell most."""
+
+    container: str
+    lines: tuple[str, ...]
+
+
 class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
     """How one object and what it depends on are at one moment; or, without `object`, that it is gone."""
 
@@ -139,6 +146,7 @@ class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
     server: str = ""  # the API server's version, e.g. v1.35.4; empty when unknown
     changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first
     truncated: bool = False
+    logs: tuple[Logged, ...] = ()  # of containers that died, where they are read
 
     @property
     def gone(self) -> bool:

@@ -148,6 +148,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     routes: tuple[RouteSettings, ...] = ()  # a sink that none of them names gets everything
     silences: tuple[SilenceSettings, ...] = ()
     explain: ExplainSettings = ExplainSettings()
+    logs: bool = False  # whether the last log lines of containers that died are read
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":

@@ -13,6 +13,7 @@ from aiohttp import web
 from kubewhy.kube.meta import Object, Resource
 
 # Such as /apis/apps/v1/namespaces/shop/deployments.
+_LOG = re.compile(r"/api/v1/namespaces/([^/]+)/pods/([^/]+)/log")
 _PATH = re.compile(r"/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/([^/]+))?/([^/]+)")
 CLUSTER = "uid-of-kube-system"
 
@@ -20,7 +21,8 @@ CLUSTER = "uid-of-kube-system"
 class ApiServer:
     """`asked` counts requests as `list pods` and `watch pods`; `watching` are the watches open now.
 
-    Every namespace exists but the `missing` ones.
+    `logs` are by pod and container, with `-p` behind it for those of the run before; `read` are the queries for them.
+    While `slow` they wait, and those of `endless` containers never end. Every namespace exists but the `missing` ones.
     """
 
     def __init__(self) -> None:
@@ -29,6 +31,12 @@ class ApiServer:
         self.watching = 0
         self.missing: set[str] = set()
         self.refused: dict[str, int] = {}  # status by plural, or by `plural in namespace`
+        self.logs: dict[tuple[str, str], bytes] = {}
+        self.read: list[tuple[str, dict[str, str]]] = []
+        self.slow = asyncio.Event()
+        self.slow.set()
+        self.endless: set[str] = set()
+        self.at_once = 0  # logs that are being read now
         self._objects: dict[tuple[str, str | None, str], dict[str, Any]] = {}
         self._log: list[tuple[str, str, dict[str, Any]]] = []  # plural, type, object; the version is its length
         self._forgotten = 0
@@ -83,6 +91,8 @@ class ApiServer:
                 details = {"name": named[1], "kind": "namespaces"}
                 return web.json_response({"kind": "Status", "code": 404, "details": details}, status=404)
             return web.json_response({"metadata": {"uid": CLUSTER}})
+        if about := _LOG.fullmatch(request.path):
+            return await self._written(request, *about.groups())
         found = _PATH.fullmatch(request.path)
         assert found, request.path
         namespace, plural = found.groups()
@@ -97,6 +107,28 @@ class ApiServer:
             each for (kind, space, _), each in self._objects.items() if kind == plural and namespace in (None, space)
         ]
         return web.json_response({"metadata": {"resourceVersion": str(len(self._log))}, "items": items})
+
+    async def _written(self, request: web.Request, namespace: str, pod: str) -> web.StreamResponse:
+        query = dict(request.query)
+        self.read.append((pod, query))
+        self.at_once += 1
+        try:
+            await self.slow.wait()
+        finally:
+            self.at_once -= 1
+        status = self.refused.get(f"log in {namespace}", self.refused.get("log", 0))
+        name = query["container"] + ("-p" if query["previous"] == "true" else "")
+        body = self.logs.get((pod, name))
+        if status or body is None:
+            details = {"name": pod, "kind": "pods"}
+            refusal = {"kind": "Status", "code": status or 400, "message": "not to be had", "details": details}
+            return web.json_response(refusal, status=status or 400)
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        await response.write(body)
+        while name in self.endless:
+            await response.write(body * 100)
+        return response
 
     async def _watch(self, request: web.Request, plural: str, namespace: str | None) -> web.StreamResponse:
         version = int(request.query["resourceVersion"])

@@ -40,7 +40,8 @@ def say(clock: Clock, attack: Attack | None) -> None:
     name = text if place == "name" else "web-0"
     labels = {"app": "web"} | ({"note": text} if place == "label" else {})
     failure = broken(message=told.get(place, "it crashed"), container=text if place == "container" else "web")
-    seen = (text,) if place in ("log", "event", "annotation") else ()
+    said = {"log": f"log of container web: {text}", "event": text, "annotation": text}
+    seen = (said[place],) if place in said else ()
     clock.say(f"Pod shop/{name}", failure, labels=labels, seen=seen)
 
 

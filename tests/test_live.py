@@ -49,10 +49,16 @@ class Heard:
 
 
 @asynccontextmanager
-async def collecting(server: ApiServer, folder: Path, *namespaces: str, **more: Any) -> AsyncIterator[Heard]:
+async def collecting(
+    server: ApiServer,
+    folder: Path,
+    *namespaces: str,
+    judged: tuple[Analyzer[Any], ...] = ANALYZERS,
+    **more: Any,
+) -> AsyncIterator[Heard]:
     heard = Heard()
     async with await connect(str(server.kubeconfig(folder))) as cluster:
-        collector = LiveCollector(cluster, ANALYZERS, namespaces, **more)
+        collector = LiveCollector(cluster, judged, namespaces, **more)
 
         async def listen() -> None:
             async for record in collector.evidence():

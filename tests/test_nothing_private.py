@@ -17,7 +17,7 @@ from explainer.prompts import ask
 from explainer.wanting import SETTLED, Subject
 from kubewhy.kube.core import Event
 from kubewhy.kube.naming import names
-from kubewhy.records import Attached, Evidence, Failure, Ref, Report, encode
+from kubewhy.records import Attached, Evidence, Failure, Logged, Ref, Report, encode
 from tests import views
 from tests.conformance.cases import NOW, Case, load
 
@@ -47,6 +47,11 @@ SAID = (
     "password={password} Bearer {token} uid {uid} by {mail}"
 ).format(**PLANTED)
 
+# What is cut at every place of a secret, as a line of a log is that is too long.
+LOGS = tuple(
+    Logged(container="app", lines=tuple("." * (number + each) + SAID for each in range(5))) for number in (9, 90)
+)
+
 
 def planted(evidence: Evidence) -> Evidence:
     """The same evidence, with other names, and with private things in whatever was said."""
@@ -56,6 +61,7 @@ def planted(evidence: Evidence) -> Evidence:
         object=_said(swapped.object),
         related=tuple(_with_said(each) for each in swapped.related),
         events=tuple(_event(event) for event in swapped.events),
+        logs=LOGS,
     )
 
 
@@ -144,6 +150,28 @@ def test_nothing_planted_is_left_of_what_a_model_is_asked(case: Case) -> None:
         assert not leaks(prompt.user), prompt.user
         # A token is three bytes at least, in English and in placeholders.
         assert len((prompt.system + prompt.user).encode()) / 3 <= 2000
+
+
+@pytest.mark.parametrize("ahead", range(0, 200, 3))
+def test_nothing_planted_is_left_of_log_lines_wherever_they_are_cut(ahead: int) -> None:
+    case = next(each for each in CASES if each.expect and each.evidence.ref.kind == "Pod")
+    line = "x" * ahead + " " + SAID
+    evidence = msgspec.structs.replace(planted(case.evidence), logs=(Logged(container="app", lines=(line,)),))
+    [report] = AnalyzerStage([case.analyzer]).feed(evidence, NOW)
+    assert [each for each in report.seen if each.startswith("log of container app: ")]
+    for subject in subjects(report):
+        masker = Masker(b"key", (*told(subject.incident), *subject.names))
+        assert not leaks(ask(subject.incident, masker.mask, "English", lambda: "abcdefgh12").prompt.user)
+
+
+def test_log_lines_are_asked_about() -> None:
+    """Else the test above would look at nothing."""
+    case = next(each for each in CASES if each.expect and each.evidence.ref.kind == "Pod")
+    logs = (Logged(container="app", lines=("no pool for zebrafish",)),)
+    [report] = AnalyzerStage([case.analyzer]).feed(msgspec.structs.replace(planted(case.evidence), logs=logs), NOW)
+    assert all(
+        "no pool for" in ask(each.incident, str, "English", lambda: "abcdefgh12").told for each in subjects(report)
+    )
 
 
 def test_the_planted_evidence_leads_to_the_same_failures() -> None:

@@ -66,7 +66,14 @@ def test_the_only_namespace_that_may_be_got_is_the_one_that_names_the_cluster() 
     }
 
 
-@pytest.mark.parametrize("args", [(), ("--namespace", "shop"), ("--bind",)])
+@pytest.mark.parametrize("args", [(), ("--namespace", "shop")])
+def test_logs_are_granted_where_that_is_asked_for(args: tuple[str, ...]) -> None:
+    (plain,), (role,) = printed(*args), printed(*args, "--logs")
+    assert granted(role) - granted(plain) == {("", "pods/log", "get")}
+    assert granted(plain) < granted(role)
+
+
+@pytest.mark.parametrize("args", [(), ("--namespace", "shop"), ("--bind",), ("--logs",)])
 def test_no_wildcard_no_secret_and_nothing_that_writes(args: tuple[str, ...]) -> None:
     for document in printed(*args):
         for group, resource, verb in granted(document) if "rules" in document else ():

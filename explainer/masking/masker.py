@@ -58,6 +58,12 @@ class Masker:
         return self._placeholders.strange(text)
 
 
+def redacted(text: str) -> str:
+    """The text without its secrets, for good; names and all else stay."""
+    masker = Masker(b"here", names_too=False)  # it remembers what it has seen, so none is kept
+    return masker.unmask(masker.mask(text))
+
+
 def _apart(text: bytes, spans: list[Span]) -> list[Span]:
     """The spans in order, grown to whole words, so that placeholders touch nothing; those that meet become one."""
     apart: list[Span] = []

@@ -30,6 +30,7 @@ class Layout:
     api_port: int
     etcd_port: int
     peer_port: int
+    kubelet_port: int
 
     @property
     def url(self) -> str:
@@ -93,6 +94,8 @@ def api_server(at: Layout, *, audit: bool) -> Command:
         "--allow-privileged=true",
         f"--default-not-ready-toleration-seconds={TOLERATION_SECONDS}",
         f"--default-unreachable-toleration-seconds={TOLERATION_SECONDS}",
+        # Where it asks for logs; the names of nodes lead nowhere.
+        "--kubelet-preferred-address-types=InternalIP",
         # At its end, do not wait for watches that tests hold open.
         "--shutdown-delay-duration=0s",
     ]

@@ -42,7 +42,7 @@ class ControlPlane:
         self.other_ca_file = layout.keys / "other-ca.crt"
         self.admin_kubeconfig = self.kubeconfig(access.ADMIN)
         self.api = Api(self.url, self.ca_file, tokens[access.ADMIN])
-        self.nodes = Nodes(self.api)
+        self.nodes = Nodes(self.api, layout.kubelet_port)
 
     @classmethod
     def start(
@@ -62,7 +62,7 @@ class ControlPlane:
         programs = build(say)
         folder = directory or Path(tempfile.mkdtemp(prefix="kubewhy-testbed-"))
         folder.mkdir(parents=True, exist_ok=True)
-        layout = Layout(folder.resolve(), programs, *free_ports(3))
+        layout = Layout(folder.resolve(), programs, *free_ports(4))
         plane = cls(layout, _prepare(layout), audit=audit, temporary=directory is None)
         atexit.register(plane.stop)
         try:
@@ -164,6 +164,8 @@ class ControlPlane:
 def _processes(at: Layout, *, audit: bool) -> dict[str, Process]:
     """In the order of their start."""
     kubelet: components.Command = [sys.executable, "-m", "infra.testbed.kubelet", at.kubeconfig("kubelet")]
+    # Nobody verifies a kubelet's certificate unless told to.
+    kubelet += [str(at.kubelet_port), at.keys / "apiserver.crt", at.keys / "apiserver.key"]
     commands: dict[str, components.Command] = {
         "etcd": components.etcd(at),
         "kube-apiserver": components.api_server(at, audit=audit),

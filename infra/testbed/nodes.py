@@ -17,8 +17,8 @@ _ROOM = {"cpu": "16", "memory": "64Gi", "pods": "250", "ephemeral-storage": "100
 class Nodes:
     """What is done to nodes, through the API only: the controllers draw the conclusions."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: Api, kubelet_port: int) -> None:
+        self._api, self._port = api, kubelet_port
 
     def add(
         self,
@@ -40,7 +40,9 @@ class Nodes:
         }
         own = {**ordinary, **(labels or {}), **({PLAY: play} if play else {})}
         capacity = {**_ROOM, **(room or {})}
+        endpoint = {"kubeletEndpoint": {"Port": self._port}}
         status = {"capacity": capacity, "allocatable": capacity, "conditions": list(conditions)}
+        status |= {"daemonEndpoints": endpoint}
         document = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": own}}
         self._api.create({**document, "spec": {"taints": list(taints)}})
         self._api.patch_status(_path(name), {"status": status}, STRATEGIC)

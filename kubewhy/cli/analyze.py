@@ -17,6 +17,7 @@ from kubewhy.cli.options import (
     cluster_options,
     from_option,
     kind_option,
+    logs_option,
     no_hold_option,
     scope_options,
     selector_option,
@@ -45,6 +46,7 @@ FOUND = 3
 @selector_option
 @no_hold_option
 @wait_option
+@logs_option
 @click.option("--explain", is_flag=True, help="Have a model explain each incident: see `kubewhy backends`.")
 @asking_options
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
@@ -63,6 +65,7 @@ def command(
     selector: LabelSelector | None,
     no_hold: bool,
     wait: float | None,
+    logs: bool,
     explain: bool,
     asking: Asking,
     output: str,
@@ -84,6 +87,8 @@ def command(
     kubewhy analyze -n shop --wait 5m         after `kubectl apply`, in a pipeline
     kubewhy analyze --explain --language German
     """
+    if logs and not explain:
+        raise click.UsageError("--logs goes with --explain: a model reads them, and no rule does")
     if not explain and not asking.is_default:
         raise click.UsageError("--backend, --language, --no-cache and --no-mask go with --explain")
     # Before anything is read: a name that is wrong is told at once.
@@ -96,11 +101,11 @@ def command(
     else:
         chosen = str(kubeconfig) if kubeconfig else None
         if wait is None:
-            analysis = asyncio.run(_look(chosen, context, analyzers, namespaces, all_namespaces, selector))
+            analysis = asyncio.run(_look(chosen, context, analyzers, namespaces, all_namespaces, selector, logs=logs))
         else:
             level = Severity(fail_on) if fail_on else None
             scoped = (analyzers, namespaces, all_namespaces, selector)
-            waited = asyncio.run(_wait(chosen, context, *scoped, seconds=wait, level=level))
+            waited = asyncio.run(_wait(chosen, context, *scoped, seconds=wait, level=level, logs=logs))
             analysis = waited.analysis
         scope = text.Scope(context or analysis.cluster_name, _where(analysis), pinned=bool(context))
     explanations = asyncio.run(_explain(analysis, no_hold, asking, backend)) if backend else {}
@@ -122,9 +127,13 @@ async def _look(
     namespaces: tuple[str, ...],
     all_namespaces: bool,
     selector: LabelSelector | None,
+    *,
+    logs: bool,
 ) -> Analysis:
     async with await connect(kubeconfig, context) as cluster:
-        return await analyze(cluster, analyzers, namespaces, all_namespaces=all_namespaces, selector=selector)
+        return await analyze(
+            cluster, analyzers, namespaces, all_namespaces=all_namespaces, selector=selector, logs=logs
+        )
 
 
 async def _explain(
@@ -151,6 +160,7 @@ async def _wait(
     *,
     seconds: float,
     level: Severity | None,
+    logs: bool,
 ) -> Waited:
     async with await connect(kubeconfig, context) as cluster:
         with Progress() as progress:
@@ -162,6 +172,7 @@ async def _wait(
                 level=level,
                 all_namespaces=all_namespaces,
                 selector=selector,
+                logs=logs,
                 on_progress=progress.show,
             )
 

@@ -16,7 +16,7 @@ from explainer.backends.settings import BackendSettings
 from explainer.wanting import Subject, Wanted
 from kubewhy.cli.incidents import restored
 from kubewhy.cli.models import Asked, Asking, asking_options, explainer_of, settings_of
-from kubewhy.cli.options import FilePath, cluster_options, from_option, no_hold_option, scope_options
+from kubewhy.cli.options import FilePath, cluster_options, from_option, logs_option, no_hold_option, scope_options
 from kubewhy.cli.text import COLOUR, put, show_explanation
 from kubewhy.cli.why import object_named
 from kubewhy.errors import ConfigError
@@ -43,6 +43,7 @@ _NAMED = 5
     metavar="FILE",
     help="Take incidents from what `kubewhy run --state FILE` keeps, in place of a cluster.",
 )
+@logs_option
 @asking_options
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.argument("words", metavar="[preview] [INCIDENT]", nargs=-1)
@@ -54,6 +55,7 @@ def command(
     recording: Path | None,
     no_hold: bool,
     state_file: Path | None,
+    logs: bool,
     asking: Asking,
     output: str,
     words: tuple[str, ...],
@@ -70,8 +72,8 @@ def command(
     kubewhy explain deploy/web -n shop --backend ollama
     kubewhy explain 3f9b --state kubewhy.state
     """
-    if state_file and (recording or kubeconfig or context or namespaces or all_namespaces):
-        raise click.UsageError("--state goes without a cluster, a recording and namespaces")
+    if state_file and (recording or kubeconfig or context or namespaces or all_namespaces or logs):
+        raise click.UsageError("--state goes without a cluster, a recording, namespaces and --logs")
     preview, named = words[:1] == (PREVIEW,), words[1:] if words[:1] == (PREVIEW,) else words
     if len(named) > 1:
         raise click.UsageError("give one incident, as KIND/NAME or its id")
@@ -79,7 +81,7 @@ def command(
     if state_file:
         found = list(restored(state_file).questions())
     else:
-        place = (str(kubeconfig) if kubeconfig else None, context, namespaces, all_namespaces)
+        place = (str(kubeconfig) if kubeconfig else None, context, namespaces, all_namespaces, logs)
         analysis = analyze_recording(recording, enabled(), namespaces) if recording else asyncio.run(_look(*place))
         found = questions(analysis, no_hold=no_hold)
     wanted = _chosen(found, named[0] if named else "", several=preview)
@@ -101,10 +103,10 @@ def command(
 
 
 async def _look(
-    kubeconfig: str | None, context: str | None, namespaces: tuple[str, ...], all_namespaces: bool
+    kubeconfig: str | None, context: str | None, namespaces: tuple[str, ...], all_namespaces: bool, logs: bool
 ) -> Analysis:
     async with await connect(kubeconfig, context) as cluster:
-        return await analyze(cluster, enabled(), namespaces, all_namespaces=all_namespaces)
+        return await analyze(cluster, enabled(), namespaces, all_namespaces=all_namespaces, logs=logs)
 
 
 def _chosen(found: Sequence[Wanted], named: str, *, several: bool) -> list[Wanted]:

@@ -126,7 +126,7 @@ def from_option(function: Function) -> Function:
         "recording",
         type=FilePath(),
         metavar="FILE",
-        callback=_not_both("kubeconfig", "context", "wait"),
+        callback=_not_both("kubeconfig", "context", "wait", "logs"),
         help="Read a recording made by `kubewhy record` in place of a cluster.",
     )(function)
 
@@ -163,6 +163,16 @@ def no_hold_option(function: Function) -> Function:
         is_flag=True,
         callback=_not_both("wait"),
         help="Tell also what has not lasted long enough yet to count.",
+    )(function)
+
+
+def logs_option(function: Function) -> Function:
+    """Adds `--logs` (logs: bool)."""
+    return click.option(
+        "--logs",
+        is_flag=True,
+        callback=_not_both("recording"),
+        help="Also read the last log lines of containers that died, which needs what `kubewhy rbac --logs` prints.",
     )(function)
 
 

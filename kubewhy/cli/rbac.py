@@ -19,6 +19,8 @@ VERBS = ["list", "watch"]
 # The cluster's id is the UID of this namespace; nothing else of it is read.
 CLUSTER_ID = {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]}
 
+LOGS = {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}
+
 CLUSTER_NOTE = "# What kubewhy needs to watch the whole cluster. It only reads, and reads no Secret."
 NAMESPACE_NOTE = """\
 # What kubewhy needs to watch single namespaces. Kinds that no namespace holds (nodes, volumes, storage classes) cannot
@@ -40,19 +42,21 @@ def policy(read: Iterable[Resource]) -> list[dict[str, Any]]:
     ]
 
 
-def for_cluster(read: Sequence[Resource], name: str, account: str | None) -> list[dict[str, Any]]:
+def for_cluster(
+    read: Sequence[Resource], name: str, account: str | None, *, logs: bool = False
+) -> list[dict[str, Any]]:
     """A ClusterRole, and with an account (namespace:name) that account and its binding."""
-    role = _document("ClusterRole", {"name": name}, rules=[*policy(read), CLUSTER_ID])
+    role = _document("ClusterRole", {"name": name}, rules=[*policy(read), CLUSTER_ID, *([LOGS] if logs else [])])
     if account is None:
         return [role]
     return [_account(account), role, _binding("ClusterRoleBinding", "ClusterRole", {"name": name}, account)]
 
 
 def for_namespaces(
-    read: Sequence[Resource], name: str, namespaces: Sequence[str], account: str | None
+    read: Sequence[Resource], name: str, namespaces: Sequence[str], account: str | None, *, logs: bool = False
 ) -> list[dict[str, Any]]:
     """A Role a namespace, of the kinds that namespaces hold, and with an account that account and its bindings."""
-    granted = policy([resource for resource in read if resource.namespaced])
+    granted = [*policy([resource for resource in read if resource.namespaced]), *([LOGS] if logs else [])]
     documents = [_account(account)] if account else []
     for namespace in namespaces:
         meta = {"name": name, "namespace": namespace}
@@ -123,7 +127,8 @@ def _check_account(context: click.Context, parameter: click.Parameter, text: str
     callback=_check_account,
     help="The service account of --bind, which this implies.  [default: kubewhy:kubewhy]",
 )
-def command(namespaces: tuple[str, ...], name: str, bind: bool, account: str | None) -> None:
+@click.option("--logs", is_flag=True, help="Also get of pods/log, which --logs of other commands needs.")
+def command(namespaces: tuple[str, ...], name: str, bind: bool, account: str | None, logs: bool) -> None:
     """Print the least permissions kubewhy needs, for `kubectl apply -f -`.
 
     They hold list and watch of the kinds that are judged and those it takes to judge them, and get of the namespace
@@ -135,6 +140,6 @@ def command(namespaces: tuple[str, ...], name: str, bind: bool, account: str | N
     if bind and account is None:
         account = "kubewhy:kubewhy"
     if namespaces:
-        click.echo(render(for_namespaces(read, name, namespaces, account), NAMESPACE_NOTE), nl=False)
+        click.echo(render(for_namespaces(read, name, namespaces, account, logs=logs), NAMESPACE_NOTE), nl=False)
     else:
-        click.echo(render(for_cluster(read, name, account), CLUSTER_NOTE), nl=False)
+        click.echo(render(for_cluster(read, name, account, logs=logs), CLUSTER_NOTE), nl=False)

@@ -20,10 +20,11 @@ from collectors.credentials import connect
 from collectors.live import LiveCollector
 from collectors.requests import Cluster
 from explainer.incidents import Incidents
+from explainer.masking import redacted
 from explainer.profiles import PROFILES
 from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
-from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, scope_options
+from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, logs_option, scope_options
 from kubewhy.cli.told import renderer
 from kubewhy.contracts import Analyzer, Sink, State
 from kubewhy.errors import ConfigError
@@ -75,6 +76,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
     metavar="FILE",
     help="Remember there what was told, so that a restart tells nothing twice.",
 )
+@logs_option
 @click.option(
     "-o",
     "--output",
@@ -92,6 +94,7 @@ def command(
     until_idle: float | None,
     config: Path | None,
     state_file: Path | None,
+    logs: bool,
     output: str | None,
 ) -> int:
     """Watch a cluster, and tell what breaks and what recovers, until Ctrl-C or SIGTERM.
@@ -123,6 +126,7 @@ def command(
         no_hold=no_hold,
         until_idle=until_idle,
         state_file=state_file,
+        logs=logs or settings.logs,
         text=sys.stdout.isatty() if output is None else output == "text",
         settings=settings,
         router=router,
@@ -146,6 +150,7 @@ class _Told:
     no_hold: bool
     until_idle: float | None
     state_file: Path | None
+    logs: bool
     text: bool
     settings: Settings
     router: Router
@@ -218,6 +223,7 @@ class _Told:
             all_namespaces=self.all_namespaces,
             cluster_id=identity,
             name=self.settings.cluster.name,
+            redact=redacted if self.logs else None,
         )
         await watch(
             collector,

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,22 @@ from analyzers.stage import AnalyzerStage
 from collectors import recorded
 from collectors.answers import is_forbidden, nothing_readable
 from collectors.gather import gather
+from collectors.index import Key
+from collectors.logs import Logs, deaths
 from collectors.requests import Cluster
 from collectors.store import Store, kinds_read
 from collectors.watch import Skipped, read_once
+from explainer.masking import redacted
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
+from kubewhy.kube.batch import Job
+from kubewhy.kube.core import Pod
 from kubewhy.kube.meta import LabelSelector, Object
-from kubewhy.records import Report, Version
+from kubewhy.records import Evidence, Report, Version
 
 log = logging.getLogger(__name__)
+
+LOGS_SECONDS, LOGS_PODS = 10.0, 20  # how long log lines are waited for, and of how many pods they are read
 
 
 @dataclass(frozen=True)
@@ -96,12 +104,17 @@ async def analyze(
     *,
     all_namespaces: bool = False,
     selector: LabelSelector | None = None,
+    logs: bool = False,
 ) -> Analysis:
-    """Looks once, and judges every object. Raises ConfigError as `look` does."""
+    """Looks once, and judges every object; with `logs`, by what containers that died wrote last too.
+
+    Raises ConfigError as `look` does.
+    """
     seen = await look(cluster, analyzers, namespaces, all_namespaces=all_namespaces)
     for space in _empty(seen.store, kinds_read(analyzers), seen.namespaces):
         log.warning("there is nothing in namespace %s that could be judged", space)
-    return judge(seen, analyzers, selector=selector)
+    analysis = judge(seen, analyzers, selector=selector)
+    return await with_logs(cluster, seen, analysis, analyzers) if logs else analysis
 
 
 def analyze_recording(
@@ -125,10 +138,50 @@ def judge(seen: Look, analyzers: Sequence[Analyzer[Any]], *, selector: LabelSele
     count = 0
     for key in _chosen(seen.store, analyzers, selector, seen.namespaces):
         count += 1
-        evidence = gather(seen.store, key, cluster=seen.cluster_id, version=Version(0, count), server=seen.server)
+        evidence = _evidence(seen, key, count)
         reports += [each for each in stage.feed(evidence, evidence.observed_at) if each.failures or each.broken]
     skipped = seen.store.refusals()
     return Analysis(seen.cluster_id, seen.cluster_name, seen.observed_at, count, reports, skipped, seen.namespaces)
+
+
+async def with_logs(cluster: Cluster, seen: Look, analysis: Analysis, analyzers: Sequence[Analyzer[Any]]) -> Analysis:
+    """The same, with what containers wrote last before they died: those of the worst pods, and of the pods of Jobs."""
+    logs, stage = Logs(cluster, redacted), AnalyzerStage(analyzers)
+    try:
+        pods = set(islice(_dead(seen, analysis), LOGS_PODS))
+        for key in pods:
+            logs.add(_evidence(seen, key))
+        await logs.settle(LOGS_SECONDS)
+        reports = []
+        for report in analysis.reports:
+            key = Key(report.ref.kind, report.ref.namespace, report.ref.name)
+            if key in pods or key.kind == Job.resource.kind:
+                evidence = logs.add(_evidence(seen, key, report.version.seq))
+                report = next(iter(stage.feed(evidence, evidence.observed_at)))
+            reports.append(report)
+        return replace(analysis, reports=reports)
+    finally:
+        await logs.close()
+
+
+def _dead(seen: Look, analysis: Analysis) -> Iterator[Key]:
+    """The pods that fail, or that belong to a Job that does, and have a container that died: the worst first."""
+    for report in sorted(analysis.reports, key=_badness, reverse=True):
+        key = Key(report.ref.kind, report.ref.namespace, report.ref.name)
+        subject = seen.store.typed(key)
+        within = seen.store.index.family.descendants(subject.metadata.uid) if isinstance(subject, Job) else (key,)
+        for each in within:
+            pod = seen.store.typed(each)
+            if isinstance(pod, Pod) and any(deaths(pod, seen.store.observed_at or seen.observed_at)):
+                yield each
+
+
+def _badness(report: Report) -> int:
+    return max((failure.severity.rank for failure in report.failures), default=-1)
+
+
+def _evidence(seen: Look, key: Key, seq: int = 0) -> Evidence:
+    return gather(seen.store, key, cluster=seen.cluster_id, version=Version(0, seq), server=seen.server)
 
 
 def _chosen(

@@ -18,7 +18,7 @@ from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
 from kubewhy.kube.meta import LabelSelector
 from kubewhy.records import Evidence, Failure, Ref, Report, Severity, Version
-from kubewhy.runtime.oneshot import Analysis, no_namespace
+from kubewhy.runtime.oneshot import Analysis, Look, no_namespace, with_logs
 from kubewhy.runtime.rollouts import Flight, in_flight
 
 # Holds and steadiness end at moments at which nothing happens.
@@ -151,6 +151,7 @@ async def settle(
     level: Severity | None = None,
     all_namespaces: bool = False,
     selector: LabelSelector | None = None,
+    logs: bool = False,
     on_progress: Callable[[Sequence[Awaited]], None] = lambda awaited: None,
 ) -> Waited:
     """Watches for so many seconds at most; where namespaces are given, heeding only what is in them.
@@ -191,6 +192,9 @@ async def settle(
         await watching.close()
     found = (settling.objects, settling.reports, store.refusals(), watching.namespaces)
     analysis = Analysis(cluster_id, cluster.name, now, *found)
+    if logs:
+        seen = Look(store, cluster_id, cluster.name, now, server, watching.namespaces)
+        analysis = await with_logs(cluster, seen, analysis, analyzers)
     return Waited(ending, loop.time() - began, settling.fired(now), awaited, analysis)
 
 

@@ -38,9 +38,9 @@ def harmless(event: dict[str, Any]) -> bool:
     return event["verb"] in READING and event.get("objectRef", {}).get("resource") != "secrets"
 
 
-def granted(plane: ControlPlane) -> Path:
-    """The kubeconfig of a user who may do what `kubewhy rbac` prints, and no more."""
-    role = yaml.safe_load(kubewhy("rbac").stdout)
+def granted(plane: ControlPlane, *options: str) -> Path:
+    """The kubeconfig of a user who may do what `kubewhy rbac` prints with these options, and no more."""
+    role = yaml.safe_load(kubewhy("rbac", *options).stdout)
     name, group = role["metadata"]["name"], "rbac.authorization.k8s.io"
     binding = {
         "apiVersion": role["apiVersion"],

@@ -13,7 +13,7 @@ import yaml
 from infra.testbed import broken_shop
 from infra.testbed.control_plane import ControlPlane
 from infra.testbed.scenarios import SHOP, read
-from tests.live.audited import audited, granted
+from tests.live.audited import asked, audited, granted
 from tests.live.command import BARE, Running, Said, Shell
 from tests.models.bedrock import Bedrock
 from tests.models.far import SECRET, Far, serving
@@ -100,3 +100,45 @@ async def test_analyze_explains_the_broken_shop_by_openai(plane: ControlPlane, t
     assert "Secret checkout/payment-gateway" in one.out
     assert f"1. {ANSWER['fix'][0]}" in one.out
     assert not [word for each in far.asked for word in PRIVATE if word in each.body.decode()]
+
+
+def crashing(name: str) -> dict[str, Any]:
+    """A pod whose container ends soon, after some words."""
+    said = f"{name} starts\nfatal: no pool for db.{name}.svc: password=hunter2platypus"
+    marks = {"labels": {"kubewhy.dev/play": "crash"}, "annotations": {"kubewhy.dev/log": said}}
+    container = {"name": "app", "image": "registry.example.com/app:1"}
+    meta = {"name": name, "namespace": "default", **marks}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}}
+
+
+def asked_for_logs(plane: ControlPlane) -> list[dict[str, Any]]:
+    return [each for each in asked(plane) if each.get("objectRef", {}).get("subresource") == "log"]
+
+
+async def test_the_last_line_of_a_crashing_container_is_told_where_it_may_be_read(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    assert not asked_for_logs(plane)  # of all that was done so far, without --logs
+    vendor = OpenAI()
+    async with serving(Far(vendor, json.dumps(ANSWER))) as far:
+        backend = {"type": "openai", "model": "m", "url": f"{far.url}/v1", "key": {"env": "MODEL_KEY"}}
+        config = tmp_path / "kubewhy.yaml"
+        config.write_text(yaml.safe_dump({"explain": {"backends": [backend]}, "namespaces": ["default"]}))
+        options = ("run", "-o", "json", "--no-hold", "--config", config, "--logs", "--kubeconfig")
+        where = shell(plane, tmp_path, {"MODEL_KEY": SECRET})
+        plane.api.apply(crashing("refused"))
+        with where.begin(tmp_path, *options, granted(plane)) as run:
+            await asyncio.to_thread(run.until, lambda: "Pod refused" in told(run, "explained"), 60)
+            refused = await asyncio.to_thread(run.end, signal.SIGTERM)
+        assert "pods/log" in refused.line
+        assert "grant what `kubewhy rbac --logs` prints" in refused.line
+        plane.api.apply(crashing("granted"))
+        with where.begin(tmp_path, *options, granted(plane, "--logs")) as run:
+            await asyncio.to_thread(run.until, lambda: "Pod granted" in told(run, "explained"), 60)
+            finding = told(run, "explained")["Pod granted"]
+            ended = await asyncio.to_thread(run.end, signal.SIGTERM)
+    seen = [line for each in finding["incident"]["evidence"] for line in each["lines"]]
+    assert "log of container app: fatal: no pool for db.granted.svc: password=[redacted]" in seen
+    assert ended.err == ""
+    assert "hunter2" not in ended.out + "".join(each.body.decode() for each in far.asked)
+    assert {each["verb"] for each in asked_for_logs(plane)} == {"get"}

@@ -1,4 +1,4 @@
-"""python -m infra.testbed.kubelet KUBECONFIG: plays until it is ended."""
+"""python -m infra.testbed.kubelet KUBECONFIG PORT CERTIFICATE KEY: plays, and serves logs, until it is ended."""
 
 import json
 import logging
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from infra.testbed.api import Api
+from infra.testbed.kubelet import logs
 from infra.testbed.kubelet.player import Player
 from infra.testbed.kubelet.plays import PLAYS
 
@@ -15,7 +16,9 @@ def main() -> None:
     config = json.loads(Path(sys.argv[1]).read_text())
     cluster = config["clusters"][0]["cluster"]
     token = config["users"][0]["user"]["token"]
-    Player(Api(cluster["server"], Path(cluster["certificate-authority"]), token), PLAYS).run()
+    player = Player(Api(cluster["server"], Path(cluster["certificate-authority"]), token), PLAYS)
+    logs.serve(int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]), player.find)
+    player.run()
 
 
 if __name__ == "__main__":

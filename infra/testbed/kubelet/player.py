@@ -43,6 +43,7 @@ class Player:
         self._recorder = Recorder(api)
         self._turns: list[_Turn] = []
         self._on_stage: dict[str, str] = {}
+        self._pods: dict[str, Pod] = {}
         self._plugged: set[str] = set()
         self._owners: set[str] = set()
         self._numbers = itertools.count()
@@ -58,6 +59,10 @@ class Player:
         with ThreadPoolExecutor(hands) as pool:
             while True:
                 pool.submit(self._take, self._next())
+
+    def find(self, namespace: str, name: str) -> Pod | None:
+        """The pod of that name that plays."""
+        return next((each for each in [*self._pods.values()] if (each.namespace, each.name) == (namespace, name)), None)
 
     def _follow(self, path: str, selector: str, note: Callable[[str, dict[str, Any]], None]) -> None:
         while True:
@@ -84,6 +89,7 @@ class Player:
         uid, play = metadata["uid"], metadata["labels"].get(PLAY, "")
         if change == "DELETED" or "deletionTimestamp" in metadata:
             if self._on_stage.pop(uid, None):
+                self._pods.pop(uid, None)
                 self._recorder.forget(uid)
             return
         over = document.get("status", {}).get("phase") in ("Succeeded", "Failed")
@@ -91,7 +97,7 @@ class Player:
         if over or play not in self._plays or "nodeName" not in document["spec"] or self._on_stage.get(uid) == play:
             return
         self._on_stage[uid] = play
-        pod = Pod({**document, "play": play}, self._lookup, self._first)
+        pod = self._pods[uid] = Pod({**document, "play": play}, self._lookup, self._first)
         self._put(_Turn(time.monotonic(), next(self._numbers), pod, self._plays[play](pod)))
 
     def _put(self, turn: _Turn) -> None:
