@@ -87,7 +87,14 @@ async def test_analyze_has_a_model_read_them(tmp_path: Path, wait: tuple[str, ..
     async with crashing() as server, serving(Far(OpenAI(), json.dumps(ANSWER))) as far:
         where = ("--model", "model-7", "--url", far.url + "/v1", "--key-env", "MODEL_KEY")
         assert (await kubewhy("backends", "add", "openai", *where)).status == 0
-        config = ("analyze", "--explain", "--no-cache", *wait, "--kubeconfig", server.kubeconfig(tmp_path))
+        config: tuple[str | Path, ...] = (
+            "analyze",
+            "--explain",
+            "--no-cache",
+            *wait,
+            "--kubeconfig",
+            server.kubeconfig(tmp_path),
+        )
         plain, logged = await kubewhy(*config), await kubewhy(*config, "--logs")
         assert plain.status == logged.status == (1 if wait else 0)
         before, after = (each.body.decode() for each in far.asked)
