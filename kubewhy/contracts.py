@@ -102,7 +102,9 @@ class Checks(Protocol):
 class Previews(Protocol):
     """A sink that can show what it would send, or what people would see of it: plain lines for a terminal."""
 
-    def preview(self, finding: Finding) -> str: ...
+    def preview(self, finding: Finding) -> str:
+        """Empty where it would not tell of it."""
+        ...
 
 
 @dataclass(frozen=True)

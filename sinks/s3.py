@@ -6,8 +6,10 @@ from datetime import timedelta
 from hashlib import blake2b
 
 from kubewhy.contracts import Letter, Manner, Memo
+from kubewhy.records import Finding
 from kubewhy.s3 import Bucket
 from sinks.archive import MANIFEST, manifest, objects
+from sinks.stdout import render
 
 AT_MOST = 1000
 
@@ -26,6 +28,10 @@ class S3Sink:
         await self._describe(memo)
         for name, body in await asyncio.to_thread(lambda: list(objects(letters))):
             await self._bucket.put(f"{self._prefix}{name}", body, "application/gzip", once=True)
+
+    def preview(self, finding: Finding) -> str:
+        """The line."""
+        return render(finding).decode().rstrip("\n")
 
     async def spare(self, memo: Memo) -> bool:
         return False

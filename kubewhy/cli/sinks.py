@@ -27,7 +27,7 @@ from kubewhy.cli.told import renderer
 from kubewhy.contracts import Previews, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.plain import clean
-from kubewhy.records import Finding, encode
+from kubewhy.records import Finding
 from kubewhy.runtime.delivery import Delivery
 from kubewhy.runtime.outbox import DEAD, OUTBOX
 from kubewhy.runtime.replaying import replay
@@ -119,8 +119,8 @@ def test_command(name: str, config: Path | None) -> None:
 def preview_command(name: str, recording: Path | None, config: Path | None) -> None:
     """Show what NAME would tell of a recording, or of an incident that never was. Nothing is sent."""
     settings = _settings(config)
-    for told in asyncio.run(_preview(settings, _named(settings, name), config, recording)):
-        click.echo(told)
+    told = asyncio.run(_preview(settings, _named(settings, name), config, recording))
+    click.echo(("\n\n" if any("\n" in each for each in told) else "\n").join(told))
 
 
 async def _try(settings: SinkSettings) -> list[str]:
@@ -140,7 +140,10 @@ async def _preview(settings: Settings, chosen: SinkSettings, config: Path | None
     sink = _shown(chosen)
     try:
         findings = await _recorded(settings, config, recording, chosen.called) if recording else _sample()
-        return [sink.preview(each) if isinstance(sink, Previews) else encode(each).decode() for each in findings]
+        shown = (
+            sink.preview(each) if isinstance(sink, Previews) else render(each).decode().rstrip() for each in findings
+        )
+        return [told for told in shown if told]
     finally:
         await sink.close()
 

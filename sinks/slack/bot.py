@@ -13,6 +13,7 @@ from sinks.settings import SlackSettings
 from sinks.slack import thread
 from sinks.slack.blocks import Look, Message, is_open, message
 from sinks.slack.posts import Post, Poster, read
+from sinks.slack.shown import beneath, shown
 
 MANNER = Manner(at_most=1, merges=True, apart=timedelta(seconds=1), aside=True)
 
@@ -44,6 +45,14 @@ class SlackBot:
             if not finding.digest:
                 await self._poster.show(memo, _POST + finding.incident.id, message(finding, self._look), finding)
             _put_off(finding, memo)
+
+    def preview(self, finding: Finding) -> str:
+        """The message, and beneath it what stands in its thread."""
+        if finding.digest:
+            return beneath(message(finding, self._look.silent))
+        details = thread.details(finding)
+        under = [beneath(details)] if details else []
+        return "\n".join([shown(message(finding, self._look)), *under])
 
     async def spare(self, memo: Memo) -> bool:
         """One message in one thread."""

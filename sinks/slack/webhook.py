@@ -12,6 +12,7 @@ from sinks.settings import SlackWebhookSettings
 from sinks.slack.blocks import Look, compact, is_open
 from sinks.slack.client import Connection, refused, webhook
 from sinks.slack.refusals import Refusal, meaning
+from sinks.slack.shown import shown
 
 MANNER = Manner(at_most=1, merges=True, apart=timedelta(seconds=1), aside=True)
 
@@ -47,6 +48,11 @@ class SlackWebhook:
                 continue
             await self._post(finding)
             memo.put(finding.incident.id, _OPEN if lasts else _OVER + self._clock().isoformat().encode())
+
+    def preview(self, finding: Finding) -> str:
+        """The message, where there is one: updates are not told."""
+        told = finding.transition in ("opened", "resolved") and not finding.digest
+        return shown(compact(finding, self._look)) if told else ""
 
     async def spare(self, memo: Memo) -> bool:
         """Forgets incidents that have long been over."""

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from kubewhy.contracts import Letter, Memo, Sink
+from kubewhy.contracts import Letter, Memo, Previews, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.runtime.state import MemoryState
 from sinks.settings import SinkSettings
@@ -192,6 +192,16 @@ async def test_it_closes_what_it_has_opened(far: FarSide) -> None:
     await once()  # what is opened once for all
     first = await once()
     assert await once() == first
+
+
+async def test_a_preview_can_be_read_on_a_terminal_and_sends_nothing(far: FarSide) -> None:
+    sink, before = far.sink(), far.seen()
+    assert isinstance(sink, Previews)
+    shown = [sink.preview(letter.finding) for letter in story()]
+    assert any(shown)
+    assert all(line.isprintable() for told in shown for line in told.splitlines())
+    assert far.seen() == before
+    await sink.close()
 
 
 async def test_its_manner_is_one_that_can_be_kept(far: FarSide) -> None:
