@@ -5,12 +5,13 @@ of 2000, 50 blocks; and about 12 000 characters in all, beyond which Slack refus
 here adds up to less.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from kubewhy.glance import alike, cluster_of, is_digest
 from kubewhy.plain import age, clean
@@ -240,15 +241,15 @@ def _context(finding: Finding) -> Block:
 
 def _rule(rule: str, docs: str) -> str:
     label = prose(rule, 100) or "rule"
-    if len(docs) <= FIELD and urlsplit(docs).scheme in ("http", "https") and not set(docs) & set("<>|` \n"):
-        return f"<{docs.replace('&', '&amp;')}|{label}>"
+    if re.fullmatch(r"https?://[!#-;=?-_a-{}~]+", docs) and len(docs) <= FIELD:
+        return f"<{docs.replace('&', '&amp;').replace('@', '%40')}|{label}>"
     return label
 
 
 def _actions(incident: IncidentView, look: Look) -> list[Block]:
     words = next(iter(incident.words), None)
     values = {
-        "cluster": incident.cluster,
+        "cluster": cluster_of(incident),
         "namespace": incident.root.namespace or "",
         "kind": incident.root.kind,
         "name": incident.root.name,

@@ -5,6 +5,7 @@ Whether it counts letters beyond the basic plane as one or as two it does not sa
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from kubewhy.plain import clean
@@ -69,10 +70,6 @@ def _fit(text: str, limit: int) -> str:
     whole = text.translate(_ENTITIES)
     if size(whole) <= limit:
         return whole
-    left, kept = limit - len(MORE), list[str]()
-    for letter in (each.translate(_ENTITIES) for each in text):
-        left -= size(letter)
-        if left < 0:
-            break
-        kept.append(letter)
-    return "".join(kept).rstrip() + MORE
+    most = limit - len(MORE)
+    kept = bisect_right(range(most + 1), most, key=lambda count: size(text[:count].translate(_ENTITIES))) - 1
+    return text[:kept].translate(_ENTITIES).rstrip() + MORE

@@ -40,7 +40,7 @@ class Hostile:
         digest = draw.random() < 0.05
         resolved = draw.random() < 0.3
         opened = START + timedelta(seconds=draw.randrange(10**6))
-        many = draw.choice((1, 1, 2, 5, 6, 20, 200))
+        many = 200 if draw.random() < 0.02 else draw.choice((1, 1, 2, 5, 6, 20))
         failures = tuple(self._told(opened) for _ in range(many))
         if digest:
             summary = msgspec.structs.replace(failures[0], rule=STORM)
@@ -49,7 +49,7 @@ class Hostile:
         incident = IncidentView(
             id=f"{number:016x}",
             cluster=self.text(40),
-            title=self.text(draw.choice((5, 150, 3000))),
+            title=self.text(3000 if draw.random() < 0.05 else 150),
             severity=severity,
             state="resolved" if resolved else "open",
             root=self._ref(),
@@ -59,7 +59,7 @@ class Hostile:
             resolved_at=opened + timedelta(seconds=draw.randrange(10**5)) if resolved else None,
             resolution=draw.choice(("recovered", "deleted", "superseded", "silenced")) if resolved else None,
             failures=failures,
-            words=tuple(self._words() for _ in range(draw.choice((0, 1, 3, 20)))),
+            words=tuple(self._words() for _ in range(20 if draw.random() < 0.02 else draw.randrange(4))),
             commands=tuple(self.text(4000 if draw.random() < 0.1 else 100) for _ in range(draw.choice((0, 2, 10)))),
             evidence=tuple(self._seen() for _ in range(draw.choice((0, 1, 6)))),
             changes=tuple(self._change(opened) for _ in range(draw.choice((0, 1, 3)))),
@@ -98,13 +98,18 @@ class Hostile:
         )
 
     def _words(self) -> Words:
-        docs = self._random.choice(("", "https://kubewhy.dev/rules?a=b&c=d", "javascript:alert(1)", self.text(800)))
+        docs = self._random.choice(
+            ("", "https://kubewhy.dev/rules?a=b&c=d", "javascript:alert(1)", "https://docs.example/" + self.text(800))
+        )
         most = 3000 if self._random.random() < 0.1 else 200
         return Words(rule=self.text(30), title=self.text(100), why=self.text(most), look=self.text(most), docs=docs)
 
     def _seen(self) -> Seen:
         draw = self._random
-        lines = tuple(self.text(3000 if draw.random() < 0.05 else 80) for _ in range(draw.choice((0, 1, 10, 60))))
+        lines = tuple(
+            self.text(3000 if draw.random() < 0.05 else 80)
+            for _ in range(60 if draw.random() < 0.05 else draw.randrange(8))
+        )
         return Seen(object=self._ref(), lines=lines)
 
     def _change(self, opened: datetime) -> Change:
