@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kubewhy.glance import cluster_of
 from kubewhy.keys import read
 from kubewhy.records import Finding
 from sinks.paging import Page, PagingSink
@@ -35,7 +36,7 @@ def render(finding: Finding, key: str, title: str, text: str) -> dict[str, Any]:
         "client": "kubewhy",
         "payload": {
             "summary": title[:_SUMMARY] or incident.title[:_SUMMARY],
-            "source": incident.cluster,
+            "source": cluster_of(incident),
             "severity": str(incident.severity),
             "timestamp": incident.opened_at,
             "component": str(incident.root),

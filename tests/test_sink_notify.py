@@ -92,14 +92,14 @@ async def test_people_read_that_it_is_broken_and_that_it_is_over() -> None:
     async with receiving() as receiver:
         await send(made(receiver.url.replace("http", "json")), FIRST, OPENED, OVER)
     opened, over = [asked.json for asked in receiver.asked]
-    assert (opened["title"], opened["type"]) == ("CRITICAL Secret shop/password is missing", "failure")
+    assert (opened["title"], opened["type"]) == ("CRITICAL Secret shop/password is missing (cluster sample)", "failure")
     assert opened["message"].splitlines() == [
         "Pod shop/web-6d4cf56db6-x2x5k: Secret shop/password does not exist",
         "changed 60s before: Secret shop/password: written",
         "Create it, or mend the reference.",
     ]
-    assert (over["title"], over["type"]) == ("RESOLVED Secret shop/password is missing", "success")
-    assert over["message"] == "recovered after 5m"
+    assert (over["title"], over["type"]) == ("RESOLVED Secret shop/password is missing (cluster sample)", "success")
+    assert over["message"] == "after 5m: recovered"
 
 
 async def test_mattermost_is_told_in_its_format_without_pictures_of_others() -> None:
@@ -119,7 +119,7 @@ async def test_mail_is_plain_text_with_a_subject() -> None:
             made(url), replace(FIRST, incident=view(told(DEPLOYMENT, message="it <b>crashes</b>"), title="a\nb: c"))
         )
     (letter,) = there.letters
-    assert letter["subject"] == "WARNING a b: c"
+    assert letter["subject"] == "WARNING a b: c (cluster c)"
     assert letter["to"] == "team@example.com"
     body = letter.get_body(("plain",))
     assert body is not None
