@@ -14,7 +14,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from kubewhy.cli.logs import _QUIET
-from kubewhy.contracts import Sink
+from kubewhy.contracts import Previews, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.keys import Key
 from kubewhy.records import Finding, Severity
@@ -258,6 +258,16 @@ async def test_texts_may_be_templates_and_values_in_them_are_harmless() -> None:
         await send(made(receiver.url.replace("http", "json"), templates=templates), finding)
     assert receiver.asked[0].json["title"] == "@\u200beveryone"
     assert receiver.asked[0].json["message"] == "c!"
+
+
+def test_what_would_be_told_is_shown() -> None:
+    sink = made("json://127.0.0.1")
+    assert isinstance(sink, Previews)
+    assert sink.preview(OVER).splitlines() == [
+        "RESOLVED Secret shop/password is missing (cluster sample)",
+        "  after 5m: recovered",
+    ]
+    assert not sink.preview(OPENED)
 
 
 async def test_no_log_has_the_address(said: Said, caplog: pytest.LogCaptureFixture) -> None:
