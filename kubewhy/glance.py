@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from kubewhy.records import IncidentView, Told
 
 STORM = "incident-storm"  # the rule of digests
+_ENDINGS = {"superseded": "it goes on as part of another incident", "deleted": "what failed was deleted"}
 
 
 def is_digest(incident: IncidentView) -> bool:
@@ -23,3 +24,8 @@ def alike(failures: Sequence[Told]) -> list[list[Told]]:
 def cluster_of(incident: IncidentView) -> str:
     """What people call its cluster, else the cluster's id."""
     return incident.cluster_name or incident.cluster
+
+
+def ending(incident: IncidentView) -> str:
+    """Why it is over, in words."""
+    return _ENDINGS.get(incident.resolution or "", incident.resolution or "recovered")

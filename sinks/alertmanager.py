@@ -10,9 +10,11 @@ import msgspec
 
 from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.errors import ConfigError, Rejected, RetryLater
+from kubewhy.records import Finding
 from sinks.alerts import Alert, Texts, all_kept, follow, forget, keep, kept, texts
 from sinks.posting import Poster
 from sinks.settings import AlertmanagerSettings
+from sinks.stdout import pretty
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,11 @@ class AlertmanagerSink:
                 keep(memo, incident, alerts)
             told[incident] = alerts.alerts
         await self._post(alert for alerts in told.values() for alert in alerts)
+
+    def preview(self, finding: Finding) -> str:
+        """What would be posted."""
+        alerts = follow(None, finding, self._texts)
+        return pretty(render(alerts.alerts, finding.at, self._lasts)) if alerts else ""
 
     async def spare(self, memo: Memo) -> bool:
         """Each minute, tells of all that is open, and of what has ended of late, in case that was not heard."""

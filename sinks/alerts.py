@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from kubewhy.contracts import Memo
+from kubewhy.glance import cluster_of
 from kubewhy.records import Finding, IncidentView, Severity
 from sinks.settings import TemplateSettings
 from sinks.wording import Word, docs, line, lines, rule, worded
@@ -148,7 +149,7 @@ def _labels(incident: IncidentView) -> dict[str, str]:
     labels = {
         "alertname": rule(incident),
         "severity": str(incident.severity),
-        "cluster": incident.cluster,
+        "cluster": cluster_of(incident),
         "namespace": root.namespace or "",
         "kind": root.kind,
         "name": root.name,

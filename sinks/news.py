@@ -25,6 +25,11 @@ def is_news(memo: Memo, finding: Finding) -> bool:
     return known is None or finding.transition == "repeated" or finding.incident.severity.rank > known.severity.rank
 
 
+def may_be_news(finding: Finding) -> bool:
+    """What is news whatever they have been told."""
+    return not finding.digest and finding.transition in ("opened", "repeated", "resolved")
+
+
 def told(memo: Memo, finding: Finding) -> None:
     """They know now."""
     known = None

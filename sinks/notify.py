@@ -11,9 +11,10 @@ from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType,
 from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.keys import read
+from kubewhy.plain import clean
 from kubewhy.records import Finding, Severity
 from sinks.apart import apart
-from sinks.news import is_news, told
+from sinks.news import is_news, may_be_news, told
 from sinks.settings import NotifySettings
 from sinks.wording import Word, headline, lines, worded
 
@@ -101,6 +102,13 @@ class NotifySink:
             if is_news(memo, letter.finding):
                 await self._send(letter.finding)
                 told(memo, letter.finding)
+
+    def preview(self, finding: Finding) -> str:
+        """The message: its title, and the text beneath."""
+        if not may_be_news(finding):
+            return ""
+        message = self._render(finding)
+        return "\n".join([clean(message.title), *(f"  {clean(each)}" for each in message.text.splitlines())])
 
     async def spare(self, memo: Memo) -> bool:
         """Nothing is put off."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from kubewhy.glance import cluster_of
 from kubewhy.keys import read
 from kubewhy.records import Finding, Severity
 from sinks.paging import Page, PagingSink
@@ -35,7 +36,7 @@ def render(finding: Finding, title: str, text: str) -> Page:
         "entity": str(incident.root)[:512],
         "source": "kubewhy",
         "priority": _PRIORITIES[incident.severity],
-        "tags": [incident.cluster[:50], rule(incident)[:50]],
-        "details": {"cluster": incident.cluster, "namespace": incident.root.namespace or ""},
+        "tags": [cluster_of(incident)[:50], rule(incident)[:50]],
+        "details": {"cluster": cluster_of(incident), "namespace": incident.root.namespace or ""},
     }
     return Page(_PATH, body)

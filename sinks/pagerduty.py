@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kubewhy.glance import cluster_of
 from kubewhy.keys import read
 from kubewhy.records import Finding
-from sinks.paging import Page, PagingSink
+from sinks.paging import KEY, Page, PagingSink
 from sinks.posting import Poster
 from sinks.settings import PagerDutySettings
 from sinks.wording import docs, headline, lines, rule, worded
@@ -26,7 +27,7 @@ def made(settings: PagerDutySettings, environ: Mapping[str, str]) -> PagingSink:
 def render(finding: Finding, key: str, title: str, text: str) -> dict[str, Any]:
     """An event. Those with one `dedup_key` are of one incident."""
     incident = finding.incident
-    event: dict[str, Any] = {"routing_key": key, "dedup_key": incident.id}
+    event: dict[str, Any] = {KEY: key, "dedup_key": incident.id}
     if finding.transition == "resolved":
         return event | {"event_action": "resolve"}
     link = docs(incident)
@@ -35,7 +36,7 @@ def render(finding: Finding, key: str, title: str, text: str) -> dict[str, Any]:
         "client": "kubewhy",
         "payload": {
             "summary": title[:_SUMMARY] or incident.title[:_SUMMARY],
-            "source": incident.cluster,
+            "source": cluster_of(incident),
             "severity": str(incident.severity),
             "timestamp": incident.opened_at,
             "component": str(incident.root),

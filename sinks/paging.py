@@ -7,8 +7,11 @@ import msgspec
 
 from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.records import Finding
-from sinks.news import is_news, told
+from sinks.news import is_news, may_be_news, told
 from sinks.posting import Poster
+from sinks.stdout import pretty
+
+KEY = "routing_key"  # a secret within a body
 
 
 class Page(NamedTuple):
@@ -34,6 +37,13 @@ class PagingSink:
                 page = self._render(letter.finding)
                 await self._poster.post(msgspec.json.encode(page.body), {}, page.path)
                 told(memo, letter.finding)
+
+    def preview(self, finding: Finding) -> str:
+        """What would be posted, but for the key."""
+        if not may_be_news(finding):
+            return ""
+        page = self._render(finding)
+        return f"POST {page.path}\n{pretty({name: told for name, told in page.body.items() if name != KEY})}"
 
     async def spare(self, memo: Memo) -> bool:
         """Nothing is put off."""

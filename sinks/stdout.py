@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import BinaryIO
 
+import msgspec
+
 from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.errors import RetryLater
 from kubewhy.records import Finding, encode
@@ -31,6 +33,12 @@ def _escaped(char: str) -> str:
 
 # What could not be written waits for another process: this one is about to end.
 _MUCH_LATER = 300.0
+
+
+def pretty(told: object) -> str:
+    """JSON in lines, as a terminal may show them."""
+    lines = msgspec.json.format(msgspec.json.encode(told), indent=2).splitlines()
+    return "\n".join(printable(line).decode() for line in lines)
 
 
 class StdoutSink:

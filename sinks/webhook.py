@@ -17,6 +17,7 @@ from kubewhy.records import Finding
 from sinks.alerts import Alert, Kept, Texts, follow, forget, keep, kept, texts
 from sinks.posting import Poster, TooLarge, secret_address
 from sinks.settings import WebhookSettings
+from sinks.stdout import pretty
 
 NEVER = "0001-01-01T00:00:00Z"  # what Alertmanager tells as the end of what goes on
 # By then it has been told for sure, or is set aside.
@@ -113,6 +114,13 @@ class WebhookSink:
             else:
                 bodies = cloud_event(finding), cloud_event(smaller(finding))
                 await self._post(finding, bodies, "application/cloudevents+json")
+
+    def preview(self, finding: Finding) -> str:
+        """The body."""
+        if self._texts is None:
+            return pretty(cloud_event(finding))
+        alerts = follow(None, finding, self._texts)
+        return pretty(v4(self._name, finding.incident.id, alerts.alerts)) if alerts else ""
 
     async def spare(self, memo: Memo) -> bool:
         """Nothing is put off."""

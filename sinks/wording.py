@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from kubewhy.glance import alike, is_digest
+from kubewhy.glance import alike, cluster_of, ending, is_digest
 from kubewhy.plain import age, clean
 from kubewhy.records import Finding, IncidentView
 from sinks.settings import TemplateSettings
@@ -28,18 +28,17 @@ def _worded(key: str, source: str | None, ours: Word, escape: Callable[[str], st
 
 
 def headline(finding: Finding) -> str:
-    """What it is, and how bad; or that it is over."""
+    """What it is, where, and how bad; or that it is over."""
     incident = finding.incident
-    if finding.transition == "resolved":
-        return f"RESOLVED {line(incident.title)}"
-    return f"{incident.severity.upper()} {line(incident.title)}"
+    how = "RESOLVED" if finding.transition == "resolved" else incident.severity.upper()
+    return f"{how} {line(incident.title)} (cluster {line(cluster_of(incident))})"
 
 
 def lines(finding: Finding, shown: int = 3) -> list[str]:
     """What is wrong, so many failures of it at most; what was changed before; and what a model or the rule says."""
     incident = finding.incident
     if finding.transition == "resolved":
-        return [f"{incident.resolution} after {age(incident.opened_at, incident.resolved_at or finding.at)}"]
+        return [f"after {age(incident.opened_at, incident.resolved_at or finding.at)}: {ending(incident)}"]
     return [*_failures(incident, shown), *_changed(incident), *_advice(finding)]
 
 

@@ -1,5 +1,6 @@
 """Alertmanager's API: what it is told, that it is told again in time, and that one of several is enough."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -166,6 +167,12 @@ async def test_where_none_takes_it_the_refusal_counts(status: int, error: type[E
         one.fine = Reply(200, b"")
         await sink.spare(memo)
     assert len(one.asked) == 3
+
+
+async def test_what_would_be_posted_is_shown() -> None:
+    async with receiving() as receiver, made(receiver.url) as sink:
+        await sink.send(letters([OPENED]), Memory())
+        assert json.loads(sink.preview(OPENED)) == receiver.asked[0].json
 
 
 async def test_with_nothing_open_nothing_is_sent() -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from kubewhy.cli.logs import _QUIET
-from kubewhy.contracts import Sink
+from kubewhy.contracts import Previews, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.keys import Key
 from kubewhy.records import Finding, Severity
@@ -92,14 +92,14 @@ async def test_people_read_that_it_is_broken_and_that_it_is_over() -> None:
     async with receiving() as receiver:
         await send(made(receiver.url.replace("http", "json")), FIRST, OPENED, OVER)
     opened, over = [asked.json for asked in receiver.asked]
-    assert (opened["title"], opened["type"]) == ("CRITICAL Secret shop/password is missing", "failure")
+    assert (opened["title"], opened["type"]) == ("CRITICAL Secret shop/password is missing (cluster sample)", "failure")
     assert opened["message"].splitlines() == [
         "Pod shop/web-6d4cf56db6-x2x5k: Secret shop/password does not exist",
         "changed 60s before: Secret shop/password: written",
         "Create it, or mend the reference.",
     ]
-    assert (over["title"], over["type"]) == ("RESOLVED Secret shop/password is missing", "success")
-    assert over["message"] == "recovered after 5m"
+    assert (over["title"], over["type"]) == ("RESOLVED Secret shop/password is missing (cluster sample)", "success")
+    assert over["message"] == "after 5m: recovered"
 
 
 async def test_mattermost_is_told_in_its_format_without_pictures_of_others() -> None:
@@ -119,7 +119,7 @@ async def test_mail_is_plain_text_with_a_subject() -> None:
             made(url), replace(FIRST, incident=view(told(DEPLOYMENT, message="it <b>crashes</b>"), title="a\nb: c"))
         )
     (letter,) = there.letters
-    assert letter["subject"] == "WARNING a b: c"
+    assert letter["subject"] == "WARNING a b: c (cluster c)"
     assert letter["to"] == "team@example.com"
     body = letter.get_body(("plain",))
     assert body is not None
@@ -258,6 +258,16 @@ async def test_texts_may_be_templates_and_values_in_them_are_harmless() -> None:
         await send(made(receiver.url.replace("http", "json"), templates=templates), finding)
     assert receiver.asked[0].json["title"] == "@\u200beveryone"
     assert receiver.asked[0].json["message"] == "c!"
+
+
+def test_what_would_be_told_is_shown() -> None:
+    sink = made("json://127.0.0.1")
+    assert isinstance(sink, Previews)
+    assert sink.preview(OVER).splitlines() == [
+        "RESOLVED Secret shop/password is missing (cluster sample)",
+        "  after 5m: recovered",
+    ]
+    assert not sink.preview(OPENED)
 
 
 async def test_no_log_has_the_address(said: Said, caplog: pytest.LogCaptureFixture) -> None:

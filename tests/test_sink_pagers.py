@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
-from kubewhy.contracts import Sink
+from kubewhy.contracts import Previews, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.records import Finding
 from sinks import make
@@ -141,6 +141,18 @@ async def test_texts_may_be_templates(sort: str) -> None:
     async with paging(pager(sort)) as far:
         await send(sink(sort, far.url, templates={"title": "{{ incident.cluster }}!"}), FIRST)
         assert "sample!" in str(far.open)
+
+
+@each_pager
+async def test_what_would_be_told_is_shown_without_the_key(sort: str) -> None:
+    made = sink(sort, "http://127.0.0.1:1")
+    assert isinstance(made, Previews)
+    shown = made.preview(replace(FIRST, incident=replace(FIRST.incident, title="\u202ea\x1b[31m")))
+    assert "CRITICAL a" in shown
+    assert KEY not in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert not made.preview(OPENED)
+    await made.close()
 
 
 @each_pager

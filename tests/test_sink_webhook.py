@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
-from kubewhy.contracts import Letter, Sink
+from kubewhy.contracts import Letter, Previews, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.records import Finding, Severity
 from sinks import make
@@ -348,6 +348,17 @@ async def test_hostile_text_is_one_plain_line_of_json() -> None:
         await send(receiver.url, finding)
     description = V4.model_validate(json.loads(receiver.asked[0].body)).alerts[0].annotations["description"]
     assert description == 'Deployment shop/web: a"\\</script> @everyone'
+
+
+@pytest.mark.parametrize("kind", ["alertmanager", "cloudevents"])
+async def test_what_would_be_posted_is_shown(kind: str) -> None:
+    finding = replace(OPENED, incident=replace(OPENED.incident, title="über\u202ea"))
+    async with closing(sink("https://host", format=kind)) as made, receiving() as receiver:
+        assert isinstance(made, Previews)
+        shown = made.preview(finding)
+        await send(receiver.url, finding, format=kind)
+    assert json.loads(shown) == receiver.asked[0].json
+    assert all(line.isprintable() for line in shown.splitlines())
 
 
 async def test_one_letter_is_given_at_a_time() -> None:

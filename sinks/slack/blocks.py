@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from kubewhy.glance import alike, cluster_of, is_digest
+from kubewhy.glance import alike, cluster_of, ending, is_digest
 from kubewhy.plain import age, clean
 from kubewhy.records import Explanation, Finding, IncidentView, Severity, Told
 from sinks.settings import SlackSettings, SlackWebhookSettings
@@ -34,7 +34,6 @@ _SHOWN, _STEPS, _BUTTONS = 5, 5, 5
 _MARKS = {Severity.CRITICAL: "\U0001f534", Severity.WARNING: "\U0001f7e1", Severity.INFO: "\U0001f535"}
 _COLOURS = {Severity.CRITICAL: "#d6244f", Severity.WARNING: "#e8a723", Severity.INFO: "#2b8fd6"}
 _RESOLVED_MARK, _RESOLVED_COLOUR = "\u2705", "#2eb67d"
-_ENDINGS = {"superseded": "it goes on as part of another incident", "deleted": "what failed was deleted"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def status(finding: Finding) -> str:
     if is_open(incident):
         return "Open"
     lasted = age(onset(incident), incident.resolved_at or finding.at)
-    why = _ENDINGS.get(incident.resolution or "", incident.resolution or "recovered")
+    why = ending(incident)
     return f"Resolved after {lasted} ({prose(why, 100)})"
 
 
