@@ -17,7 +17,8 @@ from rich.text import Text
 
 from infra.watch_or_replay import RECORDING
 from kubewhy.records import Explanation, Finding
-from sinks.slack.blocks import Look, Message, message
+from sinks.slack.blocks import Message, message
+from sinks.slack.look import Look
 
 _WIDTH = 108
 _ROOT = "payment-gateway"

@@ -49,12 +49,20 @@ class S3Settings(_Sink, BucketSettings, frozen=True):
     silenced: bool = True
 
 
+class TemplateSettings(BaseModel, extra="forbid", frozen=True):
+    """Texts in place of ours: docs/templates.md."""
+
+    title: str | None = None
+    text: str | None = None
+
+
 class _Slack(_Sink, frozen=True):
     """`mention` says whom to call at which severity, `buttons` what a message leads to: a label and an address each."""
 
     digest: bool = True
     mention: dict[Severity, tuple[Member, ...]] = {}
     buttons: dict[Label, Button] = Field(default={}, max_length=5)
+    templates: TemplateSettings = TemplateSettings()
     ca_file: Path | None = None  # in place of the authorities that this machine trusts
     timeout_seconds: float = Field(default=30.0, gt=0, le=300)
 
@@ -87,13 +95,6 @@ class CertificateSettings(BaseModel, extra="forbid", frozen=True):
 
     file: Path
     key_file: Path | None = None
-
-
-class TemplateSettings(BaseModel, extra="forbid", frozen=True):
-    """Texts in place of ours: docs/templates.md."""
-
-    title: str | None = None
-    text: str | None = None
 
 
 class HttpSettings(_Sink, frozen=True):

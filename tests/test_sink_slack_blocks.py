@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubewhy.errors import ConfigError
 from kubewhy.records import Change, Explanation, Finding, Ref, Seen, Severity, Sort, Words
-from sinks.slack.blocks import Look, Message, compact, message
+from sinks.settings import SlackSettings
+from sinks.slack.blocks import Message, compact, message
+from sinks.slack.look import Look
 from sinks.slack.text import lines, prose, size, unformatted, verbatim
 from sinks.slack.thread import details, ended, repeated, worse
 from tests.services.hostile import Hostile
@@ -258,6 +261,46 @@ def test_lines_that_do_not_fit_are_counted() -> None:
     assert lines(["one", "two"], 100) == "one\ntwo"
     assert lines(["one", "two", "three"], 18) == "one\nand 2 more"
     assert lines([], 10) == ""
+
+
+FIRST = "{% for each in incident.failures[:1] %}{{ each.message }}{% endfor %}"
+
+
+def templated(**told: str) -> Look:
+    return Look.of(SlackSettings.model_validate({"type": "slack", "channel": "C0123456789", "templates": told}))
+
+
+def test_words_of_one_s_own_stand_in_place_of_ours() -> None:
+    look = templated(title="{{ incident.cluster }}: {{ incident.title }}", text="*Broken*: " + FIRST)
+    shown = message(finding(failures=(told(Ref("Pod", "a"), message="<!here> & *x*"),)), look)
+    check(shown)
+    assert calls(shown) == []
+    assert shown["text"] == "Warning: c: web crashes (cluster c)"
+    assert shown["blocks"][0]["text"]["text"] == "\U0001f7e1 c: web crashes"
+    first, *rest = shown["attachments"][0]["blocks"]
+    assert first["text"]["text"] == "*Broken*: &lt;!here&gt; &amp; \u2217x\u2217"
+    assert [each["type"] for each in rest] == ["context"]
+    assert "*Broken*" in str(compact(finding(), look))
+
+
+@pytest.mark.parametrize("text", ["{{ incident.title * 1 }}", "{{ nothing }}", "{% for each in incident.failures %}"])
+def test_a_template_that_is_none_is_told_at_once(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^templates\.text: line 1"):
+        templated(text=text)
+
+
+def test_a_text_that_does_not_fit_gives_way_to_ours() -> None:
+    each = finding(failures=tuple(told(Ref("Pod", f"a{at}"), message="&" * 900) for at in range(2)))
+    shown = message(each, templated(text="{% for each in incident.failures %}{{ each.message }}{% endfor %}"))
+    check(shown)
+    assert "*Status*" in str(shown)
+
+
+def test_whatever_others_write_stays_harmless_in_templates() -> None:
+    look = templated(title="{{ incident.title }}", text=FIRST + "{{ incident.title }} `x`")
+    for each in Hostile(11).findings(300):
+        harmless(message(each, look))
+        harmless(compact(each, look))
 
 
 def test_a_message_is_the_same_each_time() -> None:

@@ -6,8 +6,7 @@ here adds up to less.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -16,15 +15,15 @@ from urllib.parse import quote
 from kubewhy.glance import alike, cluster_of, ending, is_digest
 from kubewhy.plain import age, clean
 from kubewhy.records import Explanation, Finding, IncidentView, Severity, Told
-from sinks.settings import SlackSettings, SlackWebhookSettings
-from sinks.slack.text import lines, prose, size, unformatted, verbatim
+from sinks.slack.look import Look
+from sinks.slack.text import TEXT, lines, prose, size, unformatted, verbatim
 
 Block = dict[str, Any]
 Message = dict[str, Any]
 
 HEADER = 150
 FIELD = 300
-SECTION = 3000
+SECTION = TEXT
 BUTTON, ADDRESS = 75, 500  # Slack takes addresses of up to 3000, but they count towards the whole
 _FALLBACK = 500
 _LINE = 400
@@ -36,46 +35,19 @@ _COLOURS = {Severity.CRITICAL: "#d6244f", Severity.WARNING: "#e8a723", Severity.
 _RESOLVED_MARK, _RESOLVED_COLOUR = "\u2705", "#2eb67d"
 
 
-@dataclass(frozen=True)
-class Look:
-    """Whom to call by severity, in mark-up, and which buttons lead where."""
-
-    mentions: Mapping[Severity, str] = field(default_factory=dict)
-    buttons: Mapping[str, str] = field(default_factory=dict)
-
-    @staticmethod
-    def of(settings: SlackSettings | SlackWebhookSettings) -> "Look":
-        """As the settings have it."""
-        calls = {severity: " ".join(map(_call, ids)) for severity, ids in settings.mention.items()}
-        return Look(calls, settings.buttons)
-
-    @property
-    def silent(self) -> "Look":
-        """The same without anybody called."""
-        return Look({}, self.buttons)
-
-
-def _call(member: str) -> str:
-    return f"<!subteam^{member}>" if member.startswith("S") else f"<@{member}>"
-
-
 def message(finding: Finding, look: Look) -> Message:
     """All there is to see of an incident in its channel."""
     incident = finding.incident
     call = look.mentions.get(incident.severity, "") if is_open(incident) else ""
     ahead = [section(call)] if call else []
-    body = [
-        {"type": "section", "fields": [_field(name, told) for name, told in _fields(finding)]},
-        section(what(incident, _SHOWN, _WHAT)),
-        *_cause(finding),
-        *_commands(finding),
-        _context(finding),
-        *_actions(incident, look),
-    ]
+    text = look.text(finding)
+    body = [section(text)] if text else _body(finding)
     return {
-        "text": f"{call} {fallback(finding)}".strip(),
-        "blocks": [*ahead, _header(finding)],
-        "attachments": [{"color": colour(incident), "blocks": body}],
+        "text": f"{call} {_fallback(finding, look)}".strip(),
+        "blocks": [*ahead, _header(finding, look)],
+        "attachments": [
+            {"color": colour(incident), "blocks": [*body, _context(finding), *_actions(incident, look)]},
+        ],
     }
 
 
@@ -83,13 +55,15 @@ def compact(finding: Finding, look: Look) -> Message:
     """The same in a few lines, for where nothing can be changed afterwards."""
     incident = finding.incident
     call = look.mentions.get(incident.severity, "") if is_open(incident) else ""
-    place = f"{_object(incident)} in cluster {prose(cluster_of(incident), 100)}"
-    told = [f"{call} {mark(incident)} *{prose(incident.title, _LINE)}*".strip(), f"{status(finding)} · {place}"]
+    title = f"{call} {mark(incident)} *{prose(look.title(finding), _LINE)}*".strip()
+    told = [f"{status(finding)} · {_object(incident)} in cluster {prose(cluster_of(incident), 100)}"]
     if is_open(incident):
         told.append(what(incident, 3, _WHAT))
+    body = section(look.text(finding) or "\n".join(told))
     return {
-        "text": f"{call} {fallback(finding)}".strip(),
-        "attachments": [{"color": colour(incident), "blocks": [section("\n".join(told)), *_actions(incident, look)]}],
+        "text": f"{call} {_fallback(finding, look)}".strip(),
+        "blocks": [section(title)],
+        "attachments": [{"color": colour(incident), "blocks": [body, *_actions(incident, look)]}],
     }
 
 
@@ -106,13 +80,6 @@ def mark(incident: IncidentView) -> str:
 def colour(incident: IncidentView) -> str:
     """The same, as the bar beside the message."""
     return _COLOURS[incident.severity] if is_open(incident) else _RESOLVED_COLOUR
-
-
-def fallback(finding: Finding) -> str:
-    """What notifications and screen readers say."""
-    incident = finding.incident
-    said = str(incident.severity).capitalize() if is_open(incident) else status(finding)
-    return f"{said}: {prose(incident.title, _FALLBACK)} (cluster {prose(cluster_of(incident), 100)})"
 
 
 def status(finding: Finding) -> str:
@@ -158,10 +125,26 @@ def date(at: datetime) -> str:
     return f"<!date^{int(told.timestamp())}^{{date_short_pretty}} {{time}}|{told:%Y-%m-%d %H:%M} UTC>"
 
 
-def _header(finding: Finding) -> Block:
+def _body(finding: Finding) -> list[Block]:
+    return [
+        {"type": "section", "fields": [_field(name, told) for name, told in _fields(finding)]},
+        section(what(finding.incident, _SHOWN, _WHAT)),
+        *_cause(finding),
+        *_commands(finding),
+    ]
+
+
+def _header(finding: Finding, look: Look) -> Block:
     incident = finding.incident
-    text = f"{mark(incident)} {unformatted(incident.title, HEADER - size(mark(incident)) - 1)}"
+    text = f"{mark(incident)} {unformatted(look.title(finding), HEADER - size(mark(incident)) - 1)}"
     return {"type": "header", "text": {"type": "plain_text", "text": text, "emoji": False}}
+
+
+def _fallback(finding: Finding, look: Look) -> str:
+    """What notifications and screen readers say."""
+    incident = finding.incident
+    said = str(incident.severity).capitalize() if is_open(incident) else status(finding)
+    return f"{said}: {prose(look.title(finding), _FALLBACK)} (cluster {prose(cluster_of(incident), 100)})"
 
 
 def _fields(finding: Finding) -> list[tuple[str, str]]:

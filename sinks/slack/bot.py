@@ -11,7 +11,8 @@ from kubewhy.errors import Rejected
 from kubewhy.records import Finding, encode
 from sinks.settings import SlackSettings
 from sinks.slack import thread
-from sinks.slack.blocks import Look, Message, is_open, message
+from sinks.slack.blocks import Message, is_open, message
+from sinks.slack.look import Look
 from sinks.slack.posts import Post, Poster, read
 from sinks.slack.shown import beneath, shown
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from kubewhy.plain import clean
 
 MORE = "…"
+TEXT = 3000  # what one text may take
 
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 # What begins or ends a word may begin or end bold, italic and struck text; within a word it may not.

@@ -9,8 +9,9 @@ from kubewhy.contracts import Letter, Manner, Memo
 from kubewhy.errors import ConfigError
 from kubewhy.records import Finding
 from sinks.settings import SlackWebhookSettings
-from sinks.slack.blocks import Look, compact, is_open
+from sinks.slack.blocks import compact, is_open
 from sinks.slack.client import Connection, refused, webhook
+from sinks.slack.look import Look
 from sinks.slack.refusals import Refusal, meaning
 from sinks.slack.shown import shown
 
