@@ -40,7 +40,7 @@ def _walk(place: Sequence[int | str], settings: Any) -> tuple[list[int | str], l
     """The keys as they stand in the file, where a type is none of its own; and the models that know the last."""
     models, keys, here = list(_models(settings)), list[int | str](), settings
     for part in place:
-        if str(part).startswith("{"):  # the form of several that it was taken for
+        if str(part).startswith("{") or part == "[key]":  # the form of several that it was taken for; the key itself
             continue
         tagged = [model for model in models if part in _tags(model)]
         if len(models) > 1 and tagged:

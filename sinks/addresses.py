@@ -1,9 +1,10 @@
 """Addresses, headers and labels, as settings have them."""
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from kubewhy.keys import Key
 
@@ -32,6 +33,8 @@ def _base(text: str) -> str:
 
 
 def _name(told: object) -> object:
+    if isinstance(told, str) and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", told):
+        raise ValueError("is no name of a header: write letters, digits and -, as in X-Team")
     if isinstance(told, str) and told.lower() in _OURS:
         raise ValueError(f"{told} is set by kubewhy itself")
     return told
@@ -44,6 +47,8 @@ def _value(told: object) -> object:
 
 
 def _label(told: object) -> object:
+    if isinstance(told, str) and not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]{0,99}", told):
+        raise ValueError("is no name of a label: write letters, digits and _, as in team_name")
     if told in _RESERVED:
         raise ValueError(f"{told} is set by kubewhy itself; choose another name")
     return told
@@ -57,6 +62,9 @@ _OURS = {
 _RESERVED = {"alertname", "severity", "cluster", "namespace", "kind", "name", "incident"}
 Address = Annotated[str, AfterValidator(_address)]
 BaseAddress = Annotated[Address, AfterValidator(_base)]
-HeaderName = Annotated[str, BeforeValidator(_name), Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
-HeaderValue = Annotated[str, BeforeValidator(_value), Field(max_length=4000)] | Key
-LabelName = Annotated[str, BeforeValidator(_label), Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,99}$")]
+HeaderName = Annotated[str, BeforeValidator(_name)]
+_Text = Annotated[str, BeforeValidator(_value), Field(max_length=4000), Tag("{text}")]
+HeaderValue = Annotated[
+    _Text | Annotated[Key, Tag("{place}")], Discriminator(lambda told: "{text}" if isinstance(told, str) else "{place}")
+]
+LabelName = Annotated[str, BeforeValidator(_label)]

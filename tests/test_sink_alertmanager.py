@@ -196,7 +196,7 @@ def test_a_fingerprint_is_that_of_prometheus() -> None:
         ({"urls": ["http://me:secret@am:9093"]}, "must not hold a user or password"),
         ({"lasts_minutes": 1}, "greater than or equal to 3"),
         ({"labels": {"alertname": "x"}}, "alertname is set by kubewhy itself"),
-        ({"labels": {"a-b": "x"}}, "pattern"),
+        ({"labels": {"a-b": "x"}}, "is no name of a label"),
     ],
 )
 def test_wrong_settings_are_told(told: dict[str, Any], words: str) -> None:

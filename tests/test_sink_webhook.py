@@ -309,6 +309,7 @@ async def test_we_are_known_by_our_certificate(tmp_path: Path) -> None:
         ({"headers": {"Authorization": "Bearer planted"}}, "tell where the secret is, not the secret"),
         ({"bearer": "planted"}, "tell where the secret is, not the secret"),
         ({"bearer": {"env": "A"}, "basic": {"user": "a", "password": {"env": "A"}}}, "give one of `bearer`, `basic`"),
+        ({"headers": {"X A": "b"}}, "is no name of a header"),
         ({"labels": {"severity": "x"}}, "severity is set by kubewhy itself"),
         ({"format": "cloudevents", "labels": {"a": "b"}}, "are for `format: alertmanager`"),
     ],

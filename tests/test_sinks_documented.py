@@ -8,7 +8,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from kubewhy.settings import Settings
+from kubewhy.errors import ConfigError
+from kubewhy.settings import Settings, load
 from sinks import make
 from sinks.samples import OPENED, RESOLVED
 from sinks.settings import (
@@ -73,6 +74,34 @@ def test_all_settings_are_told(page: str, settings: type[BaseModel]) -> None:
     for name in settings.model_fields.keys() - {"type", "name", "silenced", "digest"}:
         told = PAGES["webhooks"] if name in shared else PAGES[page]
         assert re.search(rf"\b{name}\b", told), name
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ("headers: {Host: x}", "sinks[0].headers.Host: Host is set by kubewhy itself"),
+        ("headers: {X-A: 5}", "sinks[0].headers.X-A: must hold keys and values (env, file, keyring)"),
+        (
+            "headers: {X-A: {env: 5}}",
+            "sinks[0].headers.X-A.env: input should be a valid string",
+        ),
+        (
+            "labels: {a-b: x}",
+            "sinks[0].labels.a-b: is no name of a label: write letters, digits and _, as in team_name",
+        ),
+        ("bearer: planted", "sinks[0].bearer: tell where the secret is, not the secret: {env: NAME}, {file: PATH}"),
+        ("basic: {user: me}", "sinks[0].basic.password: is missing; it has to be given"),
+        ("format: xml", "sinks[0].format: input should be 'alertmanager' or 'cloudevents'"),
+        ("url_key: {env: A}", "sinks[0]: give `url` or `url_key`, where the address is"),
+    ],
+)
+def test_what_is_wrong_is_told_by_its_place(told: str, line: str, tmp_path: Path) -> None:
+    path = tmp_path / "kubewhy.yaml"
+    path.write_text(f'sinks:\n  - {{type: webhook, url: "https://host/planted", {told}}}\n')
+    with pytest.raises(ConfigError) as error:
+        load(path)
+    assert str(error.value).startswith(f"{path}: {line}")
+    assert "planted" not in str(error.value)
 
 
 def test_the_template_that_is_shown_says_what_it_should() -> None:

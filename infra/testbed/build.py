@@ -78,7 +78,7 @@ def cache_folder() -> Path:
 
 
 def build(say: Say | None = None) -> dict[str, Path]:
-    """Every program by name, building what the cache does not hold. About six minutes from nothing, on two cores."""
+    """Every program by name, building what the cache does not hold. About seven minutes from nothing, on two cores."""
     say = say or _to_stderr
     cache = cache_folder()
     built = {program.name: cache / program.folder / program.name for program in PROGRAMS}
