@@ -2,23 +2,17 @@
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from kubewhy.addresses import parts
 from kubewhy.keys import Key
 
 
 def _address(text: str) -> str:
     """Where to post. It may hold a secret in its path or query, so it is never shown whole."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError("is no address; write https://host/path") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError("is no address; write https://host/path")
-    if parts.username or parts.password:
+    found = parts(text)
+    if found.username or found.password:
         raise ValueError("must not hold a user or password: use `basic` or `bearer`, or tell where it is by `url_key`")
     if not (text.isascii() and text.isprintable()) or " " in text:
         raise ValueError("has characters that no address has; write them as %XX")

@@ -2,25 +2,15 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
+from kubewhy.addresses import plain
 from kubewhy.keys import Key
 
 
 def _address(text: str) -> str:
-    """A base address that may be shown: it holds no secret."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError("is no address; write https://host/path") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError("is no address; write https://host/path")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must have neither user nor password nor ? nor #; the key goes into `key`")
-    return text.rstrip("/")
+    return plain(text, "; the key goes into `key`")
 
 
 Address = Annotated[str, AfterValidator(_address)]

@@ -4,69 +4,37 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import msgspec
+from msgspec.structs import replace
 
 from kubewhy.contracts import Checks, Letter, Manner, Memo, Sink
-from kubewhy.records import Change, Explanation, Finding, IncidentView, Ref, Seen, Severity, Sort, Told, Words
+from kubewhy.records import Finding, Severity
 from kubewhy.runtime.outbox import SinkMemo
 from kubewhy.runtime.state import MemoryState
+from sinks.samples import OPENED
 
 _SPARE = 20  # pieces of work that one incident may leave for later, and more than that
 
 
 def story(key: str, now: datetime, cluster: str = "test") -> tuple[Finding, Finding, Finding]:
     """It opens, is explained and ends. Its id is the key, so that another one is another incident."""
-    secret, pod = Ref("Secret", "password", "shop"), Ref("Pod", "web-6d4cf56db6-x2x5k", "shop")
-    told = Told(
-        object=pod,
-        rule="pod-config-missing",
-        severity=Severity.INFO,
-        message="Secret shop/password does not exist",
-        since=now,
-        until=None,
-        cause=secret,
-    )
-    words = Words(
-        rule=told.rule,
-        title="A ConfigMap or Secret is missing",
-        why="The container cannot start.",
-        look="Create it, or mend the reference.",
-        docs="https://kubernetes.io/docs/concepts/configuration/secret/",
-    )
-    view = IncidentView(
+    like = OPENED.incident
+    view = replace(
+        like,
         id=key,
         cluster=cluster,
         title="A test: nothing is wrong with Secret shop/password",
         severity=Severity.INFO,
-        state="open",
-        root=secret,
-        members=(pod,),
-        member_count=1,
         opened_at=now,
-        resolved_at=None,
-        resolution=None,
-        failures=(told,),
-        words=(words,),
-        commands=("kubectl get secret password -n shop",),
-        evidence=(Seen(object=pod, lines=("web: waiting: CreateContainerConfigError",)),),
-        changes=(Change(object=secret, at=now - timedelta(minutes=2), sort=Sort.WRITTEN, what="written"),),
+        failures=tuple(replace(each, severity=Severity.INFO, since=now) for each in like.failures),
+        changes=tuple(replace(each, at=now - timedelta(minutes=2)) for each in like.changes),
     )
-    explanation = Explanation(
-        cause="This is a test of kubewhy: somebody has removed a Secret that never was.",
-        why="The container reads its password from it.",
-        fix=("Do nothing.",),
-        verify=("kubectl get secret password -n shop",),
-        confidence="high",
-        language="English",
-        backend="none",
-        model="none",
-        input_tokens=0,
-        output_tokens=0,
-        cost=None,
-        cached=False,
+    assert OPENED.explanation
+    cause = "This is a test of kubewhy: somebody has removed a Secret that never was."
+    explanation = replace(
+        OPENED.explanation, cause=cause, fix=("Do nothing.",), backend="none", model="none", cost=None
     )
     ended = now + timedelta(seconds=2)
-    over = msgspec.structs.replace(view, state="resolved", resolved_at=ended, resolution="recovered")
+    over = replace(view, state="resolved", resolved_at=ended, resolution="recovered")
     return (
         Finding(id=f"{key}-1", transition="opened", at=now, revision=1, incident=view),
         Finding(
