@@ -115,6 +115,10 @@ def test_the_last_lines_are_kept_where_none_tells_more_than_others() -> None:
     assert telling("") == ()
 
 
+def test_the_very_last_line_is_kept_after_however_many_errors() -> None:
+    assert telling("\n".join(f"error {number}" for number in range(9)) + "\nbye")[-2:] == ("error 8", "bye")
+
+
 def test_a_line_is_cut_and_holds_nothing_that_does_not_show() -> None:
     assert telling(plain(b"\x1b[31mred\x1b[0m\x00 \xff\xfe \xe2\x80\xae done\x07")) == ("red  \ufffd\ufffd   done",)
     [long] = telling("x" * 5000)
@@ -274,6 +278,8 @@ async def test_a_refusal_is_said_once_and_asked_again_after_ten_minutes(
             server.refused.clear()
             await server.put(Pod, "web", **crashed(3))
             await heard.until(lambda: lines(heard.about("web")[-1]) == [("gone",)])
+            await server.put(Pod, "api", **crashed(1, labels={"app": "api"}))  # it has not ended again
+            await heard.until(lambda: lines(heard.about("api")[-1]) == [("gone",)])
         [said] = [each.getMessage() for each in caplog.records if "logs" in each.getMessage()]
         assert said == (
             "shop: cannot read logs (forbidden: not to be had): going on without; "

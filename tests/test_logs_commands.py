@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kubewhy.kube.batch import Job
 from kubewhy.kube.core import Pod
 from kubewhy.runtime.oneshot import LOGS_PODS
 from tests.api_server import ApiServer, api_server
@@ -111,6 +112,18 @@ async def test_the_preview_shows_them_masked(tmp_path: Path) -> None:
         assert "cannot open" not in plain.out
         assert MASKED.search(logged.out)
         assert "hunter2" not in logged.out
+
+
+async def test_a_job_that_failed_has_the_lines_of_its_pod(tmp_path: Path) -> None:
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "migrate", "uid": "uid-migrate", "controller": True}
+    over = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}
+    async with api_server() as server:
+        server.logs["migrate-x", "app"] = b"no such table\n"
+        await server.put(Job, "migrate", status={"failed": 1, "conditions": [over]})
+        await server.put(Pod, "migrate-x", **pod(status(ended()), ownerReferences=[owner]))
+        told = await kubewhy("explain", "preview", "--no-hold", "--logs", "--kubeconfig", server.kubeconfig(tmp_path))
+    assert "root: Job " in told.out
+    assert re.search("log of container .*: no such table", told.out)
 
 
 async def test_of_so_many_pods_and_no_more(tmp_path: Path) -> None:
