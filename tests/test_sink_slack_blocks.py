@@ -94,9 +94,8 @@ def harmless(shown: Message) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_whatever_others_write_fits_and_calls_nobody(seed: int) -> None:
     for at, each in enumerate(Hostile(seed).findings(1000)):
-        for shown in everything(each) if at % 10 == 0 else (message(each, LOOK), details(each)):
-            if shown:
-                harmless(shown)
+        for shown in everything(each) if at % 4 == 0 else [message(each, LOOK)]:
+            harmless(shown)
 
 
 @settings(max_examples=200, deadline=None)
