@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from benchmarks import archiving, cluster, delivering, explaining, folding, latency, looking, masking, stages, watching
+from benchmarks import (
+    archiving,
+    cluster,
+    delivering,
+    explaining,
+    folding,
+    latency,
+    looking,
+    masking,
+    posting,
+    stages,
+    watching,
+)
 from benchmarks.cluster import Bench
 from benchmarks.filling import Size
 from benchmarks.table import Row, table
@@ -21,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "explaining": explaining.explaining,
     "archiving": archiving.archiving,
     "delivering": delivering.delivering,
+    "posting": posting.posting,
     "collector": watching.collector,
     "latency": latency.latency,
 }
