@@ -112,6 +112,17 @@ async def test_one_incident_is_explained_by_an_object_in_it_or_its_id() -> None:
         assert len(far.asked) == 1
 
 
+async def test_run_has_the_default_explain_where_it_is_told_to() -> None:
+    async with model() as far:
+        silent = await said("run", "--from", EXAMPLE, "-o", "json")
+        assert not far.asked
+        told = await said("run", "--from", EXAMPLE, "--explain", "-o", "json")
+    assert "explained" not in {each["transition"] for each in silent.findings}
+    explained = [each for each in told.findings if each["transition"] == "explained"]
+    assert len(explained) == len(far.asked) > 3
+    assert {each["explanation"]["backend"] for each in explained} == {"openai"}
+
+
 async def test_what_a_run_keeps_can_be_explained(tmp_path: Path) -> None:
     missing = await said("explain", "--state", tmp_path / "none", ROOT)
     assert missing.status == 1
@@ -122,6 +133,7 @@ async def test_what_a_run_keeps_can_be_explained(tmp_path: Path) -> None:
     [
         (("analyze", "--explain"), "there is no model to ask yet"),
         (("explain", ROOT), "there is no model to ask yet"),
+        (("run", "--explain"), "there is no model to ask yet"),
         (("analyze", "--explain", "--backend", "opnai"), "there is no backend opnai"),
         (("analyze", "--language", "German"), "go with --explain"),
         (("analyze", "--explain", "--language", "Ger{man"), "is no name of a language"),

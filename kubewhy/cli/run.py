@@ -24,6 +24,7 @@ from explainer.masking import redacted
 from explainer.profiles import PROFILES
 from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
+from kubewhy.cli.models import Asking, settings_of
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, logs_option, scope_options
 from kubewhy.cli.told import renderer
 from kubewhy.contracts import Analyzer, Sink, State
@@ -78,6 +79,11 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 )
 @logs_option
 @click.option(
+    "--explain",
+    is_flag=True,
+    help="Have a model explain incidents: those of the settings, else the default of `kubewhy backends`.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Choice(["text", "json"]),
@@ -95,6 +101,7 @@ def command(
     config: Path | None,
     state_file: Path | None,
     logs: bool,
+    explain: bool,
     output: str | None,
 ) -> int:
     """Watch a cluster, and tell what breaks and what recovers, until Ctrl-C or SIGTERM.
@@ -114,6 +121,9 @@ def command(
             "--state goes with a cluster, not with --from: a recording is always told from its start"
         )
     settings = load(config) if config else Settings()
+    if explain and not settings.explain.backends:
+        asked = settings.explain.model_copy(update={"backends": (settings_of(Asking()),)})
+        settings = settings.model_copy(update={"explain": asked})
     router = Router(settings)
     chosen = kubeconfig or settings.kubeconfig
     told = _Told(
