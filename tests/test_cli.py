@@ -344,7 +344,7 @@ def test_what_is_no_length_of_time(text: str) -> None:
         ("cluster: {nam: c1}", r"cluster.nam: unknown key; did you mean name\? \(known here: id, name\)"),
         ("cluster: c1", r"cluster: must hold keys and values \(id, name\)"),
         ("- a", "the file: must hold keys and values"),
-        ("sinks: [{type: slak}]", r"sinks\[0\].type: there is no such type of sink; known: file, "),
+        ("sinks: [{type: slak}]", r"sinks\[0\].type: there is no such type of sink; known: .*file, "),
         ("namespaces: 3", "namespaces: input should be a valid tuple"),
         ("incidents: {keep_open: 5}", "incidents.keep_open: 5 has no unit; write 90s, 15m, 1h30m or 7d"),
         ("incidents: {repeat: 4 hours}", "incidents.repeat: '4 hours' is no length of time; write 90s, "),
