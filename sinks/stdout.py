@@ -60,10 +60,11 @@ class StdoutSink:
 
     async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
         """Returns when all are written, which a slow reader may delay."""
-        lines = b"".join(self._render(letter.finding) for letter in letters)
         async with self._writing:
             if not self._closed:
                 try:
+                    # A terminal that is closed may tell so already where lines are made to its measure.
+                    lines = b"".join(self._render(letter.finding) for letter in letters)
                     return await apart(partial(self._write, lines))
                 except OSError as error:
                     self._closed = True

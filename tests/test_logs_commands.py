@@ -20,7 +20,7 @@ from tests.test_explaining import ANSWER
 from tests.test_logs import crashed, ended, pod, status
 from tests.test_run import EXAMPLE, kubewhy, start
 
-MASKED = re.compile(r"log of container CONTAINER_\w+: cannot open SERVICE_\w+\.NAMESPACE_\w+\.svc: password=")
+MASKED = re.compile(r"log of container CONTAINER_\w+: cannot open SERVICE_\w+\.NAM[A-Z]+_\w+\.svc: password=")
 SAID = b"starting\ncannot open db.shop.svc: password=hunter2platypus\n"
 
 

@@ -88,7 +88,8 @@ async def test_on_a_terminal_people_get_text() -> None:
     os.close(theirs)
     shown = await asyncio.to_thread(os.read, ours, 1000)
     os.close(ours)  # as if the window were closed
-    await process.wait()
+    async with asyncio.timeout(60):
+        await process.wait()
     assert b"OPENED" in shown
     assert b"\x1b[" in shown
 

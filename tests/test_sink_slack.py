@@ -367,7 +367,7 @@ LATER = {
 
 @pytest.mark.parametrize("trouble", LATER)
 async def test_what_may_pass_is_tried_later_and_told_once(slack: Workspace, trouble: str) -> None:
-    side = Side(slack, timeout_seconds=0.5)
+    side = Side(slack, timeout_seconds=2)
     script, words, after = LATER[trouble]
     slack.scripts = {"chat.postMessage": [script]}
     with pytest.raises(RetryLater, match=words) as caught:
@@ -488,7 +488,7 @@ async def test_a_certificate_that_nobody_vouches_for(slack: Workspace, tmp_path:
 
 async def test_no_token_is_ever_logged(slack: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    side = Side(slack, timeout_seconds=0.5)
+    side = Side(slack, timeout_seconds=2)
     for script in (refuses("invalid_auth"), breaks, hangs, says(500, "no"), says(200, "no")):
         slack.scripts = {"chat.postMessage": [script]}
         with pytest.raises((RetryLater, ConfigError)):

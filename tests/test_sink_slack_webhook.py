@@ -40,7 +40,7 @@ class Side:
 
 @pytest.fixture
 async def side(slack: Workspace) -> AsyncIterator[Side]:
-    side = Side(slack, timeout_seconds=0.5)
+    side = Side(slack, timeout_seconds=2)
     yield side
     await side.sink.close()
 

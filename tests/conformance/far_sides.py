@@ -108,7 +108,7 @@ async def slack_webhook(folder: Path) -> AsyncIterator[FarSide]:
         return sorted({json.dumps(said).encode() for said in workspace.hooked})
 
     async with slack_service.serving(workspace):
-        settings = SlackWebhookSettings(type="slack-webhook", timeout_seconds=0.5)
+        settings = SlackWebhookSettings(type="slack-webhook", timeout_seconds=2)
         environ = {"SLACK_WEBHOOK_URL": workspace.url + slack_service.HOOK}
         yield of(settings, environ, seen, {"archived": _slack_troubles(workspace)["archived"]})
 
