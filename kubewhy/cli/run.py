@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,22 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from analyzers import enabled
 from collectors.credentials import connect
 from collectors.live import LiveCollector
 from collectors.requests import Cluster
 from explainer.incidents import Incidents
-from explainer.masking import redacted
 from explainer.profiles import PROFILES
-from kubewhy.cli.board import Board
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.models import Asking, settings_of
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, logs_option, scope_options
-from kubewhy.cli.told import renderer
 from kubewhy.contracts import Analyzer, Sink, State
 from kubewhy.errors import ConfigError
+from kubewhy.records import Finding
 from kubewhy.runtime.delivery import Delivery, warn
 from kubewhy.runtime.embedded import watch
 from kubewhy.runtime.replaying import replay
@@ -184,11 +181,16 @@ class _Told:
     async def _told(self, sinks: Mapping[str, Sink]) -> bool:
         closed = Closed()
         if self.text and not self.recording and sys.stdout.isatty():
+            # What draws takes megabytes, which what watches a cluster from within has no use for.
+            from rich.console import Console
+
+            from kubewhy.cli.board import Board
+
             async with Board(Console(), self.incidents.views) as board:
                 await until_stopped(self._to(board, sinks), closed.event)
             return False
         out = FileIO(sys.stdout.fileno(), "w", closefd=False)
-        stdout = StdoutSink(out, closed.by, renderer(Console()) if self.text else render)
+        stdout = StdoutSink(out, closed.by, _for_people() if self.text else render)
         await until_stopped(self._to(stdout, sinks), closed.event)
         if closed.error and not isinstance(closed.error, BrokenPipeError):
             raise closed.error
@@ -233,7 +235,7 @@ class _Told:
             all_namespaces=self.all_namespaces,
             cluster_id=identity,
             name=self.settings.cluster.name,
-            redact=redacted if self.logs else None,
+            redact=_redact() if self.logs else None,
         )
         await watch(
             collector,
@@ -248,6 +250,20 @@ class _Told:
             silences=of_settings(self.settings),
             calls=self.calls,
         )
+
+
+def _for_people() -> Callable[[Finding], bytes]:
+    from rich.console import Console
+
+    from kubewhy.cli.told import renderer
+
+    return renderer(Console())
+
+
+def _redact() -> Callable[[str], str]:
+    from explainer.masking import redacted
+
+    return redacted
 
 
 class Closed:
