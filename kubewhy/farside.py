@@ -14,10 +14,13 @@ LONGEST_WAIT = 3600.0
 
 
 class Far(Protocol):
-    """Who is asked. `address` is what a message may say of where that is."""
+    """Who is asked. `address` is what a message may say of where that is, `setting` names what leads there."""
 
     @property
     def address(self) -> str: ...
+
+    @property
+    def setting(self) -> str: ...
 
     def config(self, what: str) -> ConfigError:
         """What only a person can mend."""
@@ -46,7 +49,7 @@ def untrusted(far: Far) -> ConfigError:
 
 def no_tls(far: Far) -> ConfigError:
     """Something answers, but not TLS."""
-    return far.config(f"{far.address} does not speak TLS as we do: check `url`")
+    return far.config(f"{far.address} does not speak TLS as we do: check {far.setting}")
 
 
 def broken(far: Far) -> RetryLater:
@@ -67,12 +70,12 @@ def proxy_blocks(far: Far) -> RetryLater:
 def unreachable(far: Far) -> RetryLater:
     """Nobody answers there."""
     via = ", or the proxy before it, as HTTPS_PROXY has it," if getproxies() else ""
-    return far.later(f"{far.address}{via} cannot be reached; is `url` right, and does it run?")
+    return far.later(f"{far.address}{via} cannot be reached; is {far.setting} right, and does it run?")
 
 
 def unreadable(far: Far) -> RetryLater:
     """An answer came, but not in the format that it should have."""
-    return far.later(f"what {far.address} answers is not what is answered to such a request; is `url` right?")
+    return far.later(f"what {far.address} answers is not what is answered to such a request; is {far.setting} right?")
 
 
 def wait(headers: Mapping[str, str]) -> float | None:

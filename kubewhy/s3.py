@@ -1,22 +1,19 @@
 """One bucket, read and written through boto3 in threads, and what its refusals mean."""
 
-import asyncio
 import hashlib
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
-import boto3
-import botocore.session
 from botocore import exceptions as aws
 from botocore.awsrequest import AWSResponse
-from botocore.parsers import ResponseParserError
 
-from kubewhy.aws import NO_CREDENTIALS, Endless, Limits, Wire
+from kubewhy.aws import Limits, Meanings, Place, Service, status_of
 from kubewhy.buckets import BucketSettings
 from kubewhy.errors import ConfigError, Rejected, RetryLater
-from kubewhy.spelling import hint
+from kubewhy.farside import wait
 
 LONGEST_OBJECT = 64 * 2**20
 
@@ -34,7 +31,23 @@ _RIGHTS = {
     "get_object": "s3:GetObject and s3:ListBucket",
     "list_objects_v2": "s3:ListBucket",
 }
-_LONGEST_WAIT = 3600.0
+
+
+@dataclass(frozen=True)
+class _Far:
+    """One bucket, as far as a message may tell of it."""
+
+    address: str
+    setting: str = "`endpoint`"
+
+    def config(self, what: str) -> ConfigError:
+        return ConfigError(what)
+
+    def later(self, what: str, after: float | None = None) -> RetryLater:
+        return RetryLater(what, after)
+
+    def rejected(self, what: str) -> Rejected:
+        return Rejected(what)
 
 
 class Bucket:
@@ -43,22 +56,16 @@ class Bucket:
     def __init__(self, settings: BucketSettings, seconds: float = 15.0) -> None:
         self.settings = settings
         self._conditional = True
-        self._limits = Limits(seconds, LONGEST_OBJECT)
-        try:
-            core = botocore.session.Session(profile=settings.profile)
-            # Also for those who are asked for credentials: the library's own would last for minutes.
-            core.set_default_client_config(self._limits.config())
-            self._session = boto3.Session(botocore_session=core, region_name=settings.region)
-            self._client = self._made(core.get_config_variable("ca_bundle"))
-        except aws.ProfileNotFound:
-            raise ConfigError(f"there is no AWS profile {settings.profile}: check `profile`") from None
-        except aws.NoRegionError:
-            raise ConfigError("no AWS region is given: write `region`, or set AWS_REGION") from None
-        except (aws.BotoCoreError, ValueError, OSError) as error:
-            raise ConfigError(
-                f"AWS's library cannot be set up ({type(error).__name__}): check `region`, `endpoint`, `ca_file` "
-                "and your AWS configuration"
-            ) from None
+        place = Place("s3", settings.endpoint, settings.region, settings.profile, settings.ca_file)
+        config = {
+            "s3": {"addressing_style": "path" if settings.path_style else "auto"},
+            # Other stores take neither the sums that AWS's library adds of itself, nor the form that it adds them in.
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+        }
+        meanings = Meanings(self._far, self._refused, self._unfit, self._endless)
+        self._service = Service(place, Limits(seconds, LONGEST_OBJECT), meanings, look=self._look, config=config)
+        self.close = self._service.close
 
     async def put(self, key: str, body: bytes, kind: str, *, once: bool = False) -> bool:
         """Whether it was written: with `once` it is not where there is an object of that name."""
@@ -101,25 +108,14 @@ class Bucket:
                 return
             more = {"ContinuationToken": told["NextContinuationToken"]}
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self._client.close)
-        await asyncio.to_thread(self._wire.close)
+    def _far(self, region: str) -> _Far:
+        return _Far(f"bucket {self.settings.bucket} at {self.settings.endpoint or f'S3 in {region}'}")
 
-    def _made(self, ca_bundle: str | None) -> Any:
-        told = self.settings
-        ca_file = str(told.ca_file.expanduser()) if told.ca_file else None
-        if told.ca_file and not told.ca_file.expanduser().is_file():
-            raise ConfigError(f"{told.ca_file}: no such file of certificates: check `ca_file`")
-        config = self._limits.config(
-            s3={"addressing_style": "path" if told.path_style else "auto"},
-            # Other stores take neither the sums that AWS's library adds of itself, nor the form that it adds them in.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        client = self._session.client("s3", endpoint_url=told.endpoint, verify=ca_file, config=config)
-        self._wire = Wire(self._limits, ca_file or ca_bundle or True, client.meta.endpoint_url, self._look)
-        self._wire.register(client)
-        return client
+    def _unfit(self) -> ConfigError:
+        return ConfigError(f"bucket {self.settings.bucket} cannot be asked so: check `bucket` and `endpoint`")
+
+    def _endless(self) -> RetryLater:
+        return RetryLater(f"what {self._where} answers does not end; is `endpoint` right?")
 
     def _look(self, reply: AWSResponse) -> None:
         """The library would follow to whatever region it is sent to."""
@@ -134,38 +130,18 @@ class Bucket:
             )
         region = found[1].decode()
         raise ConfigError(
-            f"bucket {self.settings.bucket} is in region {region}, not in {self._client.meta.region_name}: "
+            f"bucket {self.settings.bucket} is in region {region}, not in {self._service.region}: "
             f"write `region: {region}`"
         )
 
     async def _ask(self, operation: str, **wanted: Any) -> dict[str, Any]:
-        try:
-            # The thread ends by itself at about the same time.
-            async with asyncio.timeout(self._limits.seconds):
-                return await asyncio.to_thread(self._call, operation, wanted)
-        except TimeoutError:
-            raise self._late() from None
-
-    def _call(self, operation: str, wanted: dict[str, Any]) -> dict[str, Any]:
-        try:
-            told: dict[str, Any] = getattr(self._client, operation)(Bucket=self.settings.bucket, **wanted)
-        except aws.ClientError as error:
-            raise self._refused(error, operation) from None
-        except aws.BotoCoreError as error:
-            raise self._fault(error) from None
-        except (ResponseParserError, AttributeError, LookupError, TypeError, ValueError):
-            # The library's parser takes it for granted that an answer has the right form.
-            raise RetryLater(f"what {self._where} answers is not what S3 answers; is `endpoint` right?") from None
-        return told
+        return await self._service.call(operation, Bucket=self.settings.bucket, **wanted)
 
     def _refused(self, error: aws.ClientError, operation: str) -> Exception:
-        about = error.response.get("ResponseMetadata", {})
-        status: int = about.get("HTTPStatusCode", 500)
+        status, headers = status_of(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         code = re.sub("[^A-Za-z0-9.]", "", str(error.response.get("Error", {}).get("Code")))[:60]
-        if error.operation_name != self._client.meta.method_to_api_mapping[operation] and 400 <= status < 429:
-            return self._no_credentials(f"{error.operation_name} is refused, {status}")
         if status == 429 or (status >= 500 and status != 501) or code in _MAY_PASS:
-            return RetryLater(f"{self._where} cannot just now ({code}, {status})", _after(about.get("HTTPHeaders", {})))
+            return RetryLater(f"{self._where} cannot just now ({code}, {status})", wait(headers))
         match operation, code, status:
             case "put_object", _, 412:
                 return _There()
@@ -201,49 +177,9 @@ class Bucket:
                 )
         return f"{self._where} does not take the request ({code}, {status}): check `bucket`, `endpoint`, `encryption`"
 
-    def _fault(self, error: aws.BotoCoreError) -> Exception:
-        match error:
-            case Endless():
-                return RetryLater(f"what {self._where} answers does not end; is `endpoint` right?")
-            case _ if isinstance(error, NO_CREDENTIALS):
-                return self._no_credentials(type(error).__name__)
-            case aws.ParamValidationError() | aws.UnsupportedS3ConfigurationError():
-                return ConfigError(f"bucket {self.settings.bucket} cannot be asked so: check `bucket` and `endpoint`")
-            case aws.SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                return ConfigError(
-                    f"the certificate of {self._where} is not to be trusted: name its authority's file as `ca_file`"
-                )
-            case aws.SSLError():
-                return ConfigError(f"{self._where} does not speak TLS as we do: check `endpoint`")
-            case aws.ProxyConnectionError() if "failed: 407" in str(error.kwargs.get("error")):
-                return ConfigError("the proxy asks for a password (407): write it into HTTPS_PROXY")
-            case aws.ProxyConnectionError():
-                return RetryLater("the proxy of HTTPS_PROXY does not let us through; does NO_PROXY lack the address?")
-            case aws.ConnectTimeoutError() | aws.ReadTimeoutError():
-                return self._late()
-            case aws.EndpointConnectionError():
-                return self._unreachable()
-            case aws.InvalidEndpointConfigurationError() | aws.EndpointVariantError() | aws.InvalidRegionError():
-                return ConfigError("this region and address do not go together: check `region` and `endpoint`")
-        return RetryLater(f"the connection to {self._where} broke before the answer was complete")
-
     @property
     def _where(self) -> str:
-        at = self.settings.endpoint or f"S3 in {self._client.meta.region_name}"
-        return f"bucket {self.settings.bucket} at {at}"
-
-    def _unreachable(self) -> Exception:
-        # The library knows of few services where they are.
-        region, known = self._client.meta.region_name, self._session.get_available_regions("ec2")
-        if not self.settings.endpoint and known and region not in known:
-            return ConfigError(f"there is no region {region}: check `region`{hint(region, known)}")
-        return RetryLater(f"{self._where} cannot be reached; is `endpoint` right, and does it run?")
-
-    def _no_credentials(self, why: str) -> ConfigError:
-        return ConfigError(f"AWS's default chain gives no credentials ({why}): sign in, or set a profile, role or key")
-
-    def _late(self) -> RetryLater:
-        return RetryLater(f"{self._where} does not answer within {self._limits.seconds:g} seconds")
+        return self._service.far.address
 
 
 class _There(Exception):
@@ -256,8 +192,3 @@ class _Missing(Exception):
 
 class _Unconditional(Exception):
     """The store does not know conditions."""
-
-
-def _after(headers: dict[str, str]) -> float | None:
-    told = headers.get("retry-after", "")
-    return min(float(told), _LONGEST_WAIT) if told.isdecimal() else None

@@ -171,7 +171,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """As if a library were not installed."""
-    for name in [each for each in sys.modules if each.startswith(("explainer.backends.", request.param))]:
+    for name in [
+        each for each in sys.modules if each.startswith(("explainer.backends.", "kubewhy.aws", request.param))
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, request.param, None)
 

@@ -43,6 +43,7 @@ class Asked:
     model: str
     address: str
     key: str = ""  # where the credentials are, such as `environment variable X`
+    setting: str = "`url`"
 
     @property
     def credentials(self) -> str:
