@@ -20,9 +20,9 @@ from sinks import make
 from sinks.samples import OPENED
 from sinks.settings import AlertmanagerSettings, SlackSettings, WebhookSettings
 from tests.delivered import Memory
+from tests.models.far import serving
 from tests.services.receiver import Receiver, receiving
 from tests.services.slack import CHANNEL, TOKEN, Workspace
-from tests.services.slack import serving as slack
 
 COUNT, TIMES = 300, 3
 LIMIT = 3.0
@@ -41,7 +41,7 @@ def main() -> list[Row]:
 
 async def _rows() -> list[Row]:
     async with AsyncExitStack() as stack:
-        workspace = await stack.enter_async_context(slack(Workspace()))
+        workspace = await stack.enter_async_context(serving(Workspace()))
         receiver = await stack.enter_async_context(receiving(receiver=Receiver()))
         http = await stack.enter_async_context(httpx2.AsyncClient())
         client = AsyncWebClient(TOKEN, base_url=f"{workspace.url}/api/")

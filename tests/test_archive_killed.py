@@ -24,9 +24,10 @@ from kubewhy.runtime.state import MemoryState
 from kubewhy.s3 import Bucket
 from sinks.archive import MANIFEST
 from sinks.s3 import S3Sink
+from tests.models.far import serving
 from tests.services.archiving import START, row
 from tests.services.moto import Store, known, moto
-from tests.services.s3 import forward, standing
+from tests.services.s3 import forward
 
 KILLS = 50
 # Before S3 has the request, when it has half of it, when it has answered and nobody knows, and a little later.
@@ -97,7 +98,7 @@ async def lives(through: Way, bucket: str, path: Path) -> list[int]:
 
 async def test_a_writer_that_is_killed_fifty_times_archives_each_finding_once(store: Store, tmp_path: Path) -> None:
     store.client.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration={"Status": "Enabled"})
-    async with standing(Way(store.url, random.Random(7))) as through:
+    async with serving(Way(store.url, random.Random(7))) as through:
         ended = await lives(through, store.bucket, tmp_path / "state")
     assert ended == [-signal.SIGKILL] * KILLS + [0]
     assert set(through.kills) == set(MOMENTS)

@@ -7,8 +7,8 @@ import pytest
 
 import analyzers
 from explainer.incidents import Incidents
-from kubewhy.cli.run import patience
 from kubewhy.records import Finding, Heartbeat, Version
+from kubewhy.runtime.patience import patience
 from kubewhy.runtime.state import SqliteState
 from kubewhy.settings import IncidentSettings, Settings
 from tests.delivered import Kept, watch

@@ -18,10 +18,10 @@ from kubewhy.glance import STORM
 from kubewhy.records import Change, Finding, Ref, Seen, Severity, Sort
 from sinks.settings import SinkSettings, SlackSettings
 from sinks.slack.bot import SlackBot
-from tests.models.far import compressed, endless
+from tests.models.far import compressed, endless, serving
 from tests.models.tls import Authority
 from tests.services.memo import Died, MemoryMemo
-from tests.services.slack import CHANNEL, TOKEN, Message, Workspace, breaks, hangs, refuses, says, serving
+from tests.services.slack import CHANNEL, TOKEN, Message, Workspace, breaks, hangs, refuses, says
 from tests.services.slack_limits import calls
 from tests.test_sink_slack_blocks import EXPLANATION, WORDS, texts
 from tests.views import OPENED, told, view

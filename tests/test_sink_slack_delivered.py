@@ -18,7 +18,8 @@ from kubewhy.runtime.state import MemoryState
 from sinks.settings import SlackSettings
 from sinks.slack.bot import SlackBot
 from tests.hurry import hurried
-from tests.services.slack import BEGINNING, CHANNEL, TOKEN, Workspace, refuses, serving
+from tests.models.far import serving
+from tests.services.slack import BEGINNING, CHANNEL, TOKEN, Workspace, refuses
 from tests.test_sink_slack import STORY, finding
 from tests.views import told
 

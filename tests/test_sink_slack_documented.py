@@ -12,7 +12,8 @@ from kubewhy.settings import Settings
 from sinks import make
 from sinks.settings import SlackSettings
 from tests.delivered import Memory
-from tests.services.slack import HOOK, TOKEN, Channel, Workspace, serving
+from tests.models.far import serving
+from tests.services.slack import HOOK, TOKEN, Channel, Workspace
 from tests.test_sink_slack import finding
 
 PAGE = (Path(__file__).parent.parent / "docs" / "slack.md").read_text()

@@ -13,8 +13,9 @@ from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.records import Finding, Severity
 from sinks.settings import SlackWebhookSettings
 from sinks.slack.webhook import SlackWebhook
+from tests.models.far import serving
 from tests.services.memo import Died, MemoryMemo
-from tests.services.slack import HOOK, Script, Workspace, breaks, hangs, says, serving
+from tests.services.slack import HOOK, Script, Workspace, breaks, hangs, says
 from tests.services.slack_limits import calls
 from tests.test_sink_slack import STORY, finding
 from tests.test_sink_slack_blocks import texts

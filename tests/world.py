@@ -12,9 +12,9 @@ from collectors.gather import gather
 from collectors.history import History
 from collectors.index import Key
 from collectors.store import Store, kinds_read
-from kubewhy.cli.run import patience
 from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Tick, Version, key_hash
 from kubewhy.runtime.embedded import Pipeline, Record, restore
+from kubewhy.runtime.patience import patience
 from kubewhy.runtime.state import SqliteState
 from kubewhy.settings import IncidentSettings, Settings
 

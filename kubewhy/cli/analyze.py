@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import msgspec
@@ -12,7 +13,7 @@ from rich.console import Console
 from analyzers import enabled
 from collectors.credentials import connect
 from kubewhy.cli import text
-from kubewhy.cli.models import Asked, Asking, asking_options, explainer_of, settings_of
+from kubewhy.cli.models import Asking, asking_options, explained, settings_of
 from kubewhy.cli.options import (
     cluster_options,
     from_option,
@@ -31,9 +32,6 @@ from kubewhy.records import Explanation, Ref, Severity
 from kubewhy.runtime.oneshot import Analysis, analyze, analyze_recording
 from kubewhy.runtime.settling import Ending, Waited, settle
 from sinks.stdout import printable
-
-if TYPE_CHECKING:
-    from explainer.backends.settings import BackendSettings
 
 FOUND = 3
 
@@ -97,22 +95,25 @@ def command(
     waited: Waited | None = None
     if recording:
         analysis = analyze_recording(recording, analyzers, namespaces, selector=selector)
-        scope = text.Scope("", _where(analysis))
     else:
         chosen = str(kubeconfig) if kubeconfig else None
+        looking = _Looking(chosen, context, analyzers, namespaces, all_namespaces, selector, logs)
         if wait is None:
-            analysis = asyncio.run(_look(chosen, context, analyzers, namespaces, all_namespaces, selector, logs=logs))
+            analysis = asyncio.run(looking.once())
         else:
-            level = Severity(fail_on) if fail_on else None
-            scoped = (analyzers, namespaces, all_namespaces, selector)
-            waited = asyncio.run(_wait(chosen, context, *scoped, seconds=wait, level=level, logs=logs))
+            waited = asyncio.run(looking.until_settled(wait, Severity(fail_on) if fail_on else None))
             analysis = waited.analysis
-        scope = text.Scope(context or analysis.cluster_name, _where(analysis), pinned=bool(context))
-    explanations = asyncio.run(_explain(analysis, no_hold, asking, backend)) if backend else {}
+    explanations: dict[Ref, Explanation] = {}
+    if backend:
+        from kubewhy.runtime.asking import questions
+
+        explanations = asyncio.run(explained(questions(analysis, no_hold=no_hold), asking, backend))
     document = report(analysis, no_hold, explanations)
     if output == "json":
         click.echo(printable(msgspec.json.encode(document)))
     else:
+        named = "" if recording else context or analysis.cluster_name
+        scope = text.Scope(named, _where(analysis), pinned=bool(context))
         text.show(analysis, Console(highlight=False), scope, no_hold=no_hold, explanations=explanations)
     if waited:
         click.echo(told(waited, document, wait or 0.0), err=True)
@@ -120,61 +121,43 @@ def command(
     return FOUND if fail_on and met(document, fail_on) else 0
 
 
-async def _look(
-    kubeconfig: str | None,
-    context: str | None,
-    analyzers: Sequence[Analyzer[Any]],
-    namespaces: tuple[str, ...],
-    all_namespaces: bool,
-    selector: LabelSelector | None,
-    *,
-    logs: bool,
-) -> Analysis:
-    async with await connect(kubeconfig, context) as cluster:
-        return await analyze(
-            cluster, analyzers, namespaces, all_namespaces=all_namespaces, selector=selector, logs=logs
-        )
+@dataclass(frozen=True)
+class _Looking:
+    """Where to look, and for what."""
 
+    kubeconfig: str | None
+    context: str | None
+    analyzers: Sequence[Analyzer[Any]]
+    namespaces: tuple[str, ...]
+    all_namespaces: bool
+    selector: LabelSelector | None
+    logs: bool
 
-async def _explain(
-    analysis: Analysis, no_hold: bool, asking: Asking, backend: "BackendSettings"
-) -> dict[Ref, Explanation]:
-    from kubewhy.runtime.asking import explain, questions
-    from kubewhy.runtime.calls import Calls
-
-    calls = Calls(explainer_of(asking, backend))
-    try:
-        with Asked(backend.called) as asked:
-            return await explain(questions(analysis, no_hold=no_hold), calls, asked.show)
-    finally:
-        await calls.close()
-
-
-async def _wait(
-    kubeconfig: str | None,
-    context: str | None,
-    analyzers: Sequence[Analyzer[Any]],
-    namespaces: tuple[str, ...],
-    all_namespaces: bool,
-    selector: LabelSelector | None,
-    *,
-    seconds: float,
-    level: Severity | None,
-    logs: bool,
-) -> Waited:
-    async with await connect(kubeconfig, context) as cluster:
-        with Progress() as progress:
-            return await settle(
+    async def once(self) -> Analysis:
+        async with await connect(self.kubeconfig, self.context) as cluster:
+            return await analyze(
                 cluster,
-                analyzers,
-                namespaces,
-                seconds=seconds,
-                level=level,
-                all_namespaces=all_namespaces,
-                selector=selector,
-                logs=logs,
-                on_progress=progress.show,
+                self.analyzers,
+                self.namespaces,
+                all_namespaces=self.all_namespaces,
+                selector=self.selector,
+                logs=self.logs,
             )
+
+    async def until_settled(self, seconds: float, level: Severity | None) -> Waited:
+        async with await connect(self.kubeconfig, self.context) as cluster:
+            with Progress() as progress:
+                return await settle(
+                    cluster,
+                    self.analyzers,
+                    self.namespaces,
+                    seconds=seconds,
+                    level=level,
+                    all_namespaces=self.all_namespaces,
+                    selector=self.selector,
+                    logs=self.logs,
+                    on_progress=progress.show,
+                )
 
 
 def _where(analysis: Analysis) -> str:

@@ -12,18 +12,16 @@ from rich.text import Text
 
 from analyzers import enabled
 from collectors.credentials import connect
-from explainer.backends.settings import BackendSettings
 from explainer.wanting import Subject, Wanted
 from kubewhy.cli.incidents import restored
-from kubewhy.cli.models import Asked, Asking, asking_options, explainer_of, settings_of
+from kubewhy.cli.models import Asking, asking_options, explained, explainer_of, settings_of
 from kubewhy.cli.options import FilePath, cluster_options, from_option, logs_option, no_hold_option, scope_options
 from kubewhy.cli.text import COLOUR, put, show_explanation
 from kubewhy.cli.why import object_named
 from kubewhy.errors import ConfigError
 from kubewhy.plain import clean
-from kubewhy.records import Explanation, IncidentView, Ref
-from kubewhy.runtime.asking import explain, questions
-from kubewhy.runtime.calls import Calls
+from kubewhy.records import IncidentView, Ref
+from kubewhy.runtime.asking import questions
 from kubewhy.runtime.oneshot import Analysis, analyze, analyze_recording
 from sinks.stdout import printable
 
@@ -88,7 +86,7 @@ def command(
     if preview:
         _preview([each.look() for each in wanted], asking, output)
         return 0
-    told = asyncio.run(_ask(wanted, asking, backend)) if backend else {}
+    told = asyncio.run(explained(wanted, asking, backend)) if backend else {}
     view = wanted[0].look().incident
     if view.root not in told:
         raise ConfigError(f"{clean(view.title)}: no model has explained it; `kubewhy why` has the rules' words")
@@ -153,12 +151,3 @@ def _preview(subjects: Sequence[Subject], asking: Asking, output: str) -> None:
             click.echo(printable(msgspec.json.encode(told)))
         else:
             click.echo(f"{prompt.system}\n\n{prompt.user}\n")
-
-
-async def _ask(wanted: Sequence[Wanted], asking: Asking, backend: BackendSettings) -> dict[Ref, Explanation]:
-    calls = Calls(explainer_of(asking, backend))
-    try:
-        with Asked(backend.called) as asked:
-            return await explain(wanted, calls, asked.show)
-    finally:
-        await calls.close()

@@ -2,9 +2,7 @@
 
 import os
 import re
-import shutil
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
@@ -13,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from kubewhy.cli.line import Line
 from kubewhy.errors import ConfigError
 
 if TYPE_CHECKING:
     from explainer.backends.settings import BackendSettings
+    from explainer.wanting import Wanted
+    from kubewhy.records import Explanation, Ref
     from kubewhy.runtime.explaining import Explainer
 
 LANGUAGE = r"^[^\W\d_][\w ()-]{1,39}$"
-_CLEAR = "\r\x1b[K"
 
 
 @dataclass(frozen=True)
@@ -84,23 +84,19 @@ def explainer_of(asking: Asking, backend: "BackendSettings | None") -> "Explaine
     return explainer(told, lambda: datetime.now(UTC), os.environ, masked=asking.masked)
 
 
-class Asked:
-    """One line on a terminal that says how many incidents are explained, and is gone at the end; elsewhere nothing."""
+async def explained(wanted: "Sequence[Wanted]", asking: Asking, backend: "BackendSettings") -> "dict[Ref, Explanation]":
+    """What that backend says of these, by their roots. On a terminal a line says how far it is."""
+    from kubewhy.runtime.asking import explain
+    from kubewhy.runtime.calls import Calls
 
-    def __init__(self, name: str) -> None:
-        self._shown, self._name = sys.stderr.isatty(), name
-
-    def show(self, done: int, of: int) -> None:
-        if self._shown:
-            words = f"{self._name}: {done} of {of} incidents explained"
-            click.echo(f"{_CLEAR}{words[: shutil.get_terminal_size().columns - 1]}", nl=False, err=True)
-
-    def __enter__(self) -> "Asked":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._shown:
-            click.echo(_CLEAR, nl=False, err=True)
+    calls = Calls(explainer_of(asking, backend))
+    try:
+        with Line() as line:
+            return await explain(
+                wanted, calls, lambda done, of: line.say(f"{backend.called}: {done} of {of} incidents explained")
+            )
+    finally:
+        await calls.close()
 
 
 def _language(context: click.Context, parameter: click.Parameter, told: str) -> str:

@@ -13,7 +13,7 @@ from collectors.watching import Watching
 from kubewhy import __version__
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import FilePath, Seconds, cluster_options, scope_options
-from kubewhy.cli.run import until_stopped
+from kubewhy.cli.stopping import until_stopped
 from kubewhy.errors import ConfigError
 
 

@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
@@ -19,28 +18,25 @@ from collectors.credentials import connect
 from collectors.live import LiveCollector
 from collectors.requests import Cluster
 from explainer.incidents import Incidents
-from explainer.profiles import PROFILES
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.models import Asking, settings_of
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, logs_option, scope_options
+from kubewhy.cli.stopping import until_stopped
 from kubewhy.contracts import Analyzer, Sink, State
-from kubewhy.errors import ConfigError
 from kubewhy.records import Finding
 from kubewhy.runtime.delivery import Delivery, warn
 from kubewhy.runtime.embedded import watch
+from kubewhy.runtime.patience import patience
 from kubewhy.runtime.replaying import replay
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import of_settings
 from kubewhy.runtime.state import MemoryState, SqliteState
 from kubewhy.settings import ExplainSettings, Settings, load
-from kubewhy.spelling import hint
 from sinks import make
 from sinks.stdout import StdoutSink, render
 
 if TYPE_CHECKING:
     from kubewhy.runtime.calls import Calls
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command("run")
@@ -287,41 +283,3 @@ def _calls(settings: ExplainSettings) -> "Calls | None":
     from kubewhy.runtime.models import explainer
 
     return Calls(explainer(settings, lambda: datetime.now(UTC), os.environ), settings.at_once)
-
-
-def patience(settings: Settings, config: Path | None, labels: Iterable[str], *, no_hold: bool) -> Incidents:
-    """Incidents of the profile that the settings name, but for what they say themselves."""
-    told, explain = settings.incidents, bool(settings.explain.backends)
-    known = {rule.id for analyzer in enabled() for rule in analyzer.rules}
-    if unknown := next((rule for rule in told.holds if rule not in known), None):
-        raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
-    if no_hold:
-        return Incidents(labels=labels, explain=explain)
-    profile = PROFILES[told.profile]
-    keep_open = profile.keep_open if told.keep_open is None else told.keep_open
-    return Incidents(
-        keep_open=keep_open,
-        holds={**profile.holds, **told.holds},
-        repeat=told.repeat,
-        labels=labels,
-        explain=explain,
-    )
-
-
-async def until_stopped(work: Coroutine[Any, Any, None], closed: asyncio.Event | None = None) -> None:
-    """Does the work until it ends, a signal asks to stop, or `closed` is set."""
-    stop = closed or asyncio.Event()
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    for number in STOPPING:
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopped.set))
-    tasks = [asyncio.create_task(work), asyncio.create_task(stop.wait()), asyncio.create_task(stopped.wait())]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for number in STOPPING:
-        # Once is enough: another one, while all is being closed, must not turn a clean end into a death.
-        signal.signal(number, signal.SIG_IGN)
-    for task in tasks:
-        task.cancel()
-    with suppress(asyncio.CancelledError):
-        await tasks[0]

@@ -22,7 +22,6 @@ from rich.text import Text
 
 from analyzers import enabled
 from kubewhy.cli.options import FilePath
-from kubewhy.cli.run import patience
 from kubewhy.cli.told import renderer
 from kubewhy.contracts import Previews, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
@@ -30,6 +29,7 @@ from kubewhy.plain import clean
 from kubewhy.records import Finding
 from kubewhy.runtime.delivery import Delivery
 from kubewhy.runtime.outbox import DEAD, OUTBOX
+from kubewhy.runtime.patience import patience
 from kubewhy.runtime.replaying import replay
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import of_settings

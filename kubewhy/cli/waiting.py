@@ -1,39 +1,24 @@
 """How the waiting for a cluster to settle goes, and why it ended: one line each, on stderr."""
 
-import shutil
-import sys
 import time
 from collections.abc import Sequence
 
-import click
-
+from kubewhy.cli.line import Line
 from kubewhy.cli.report import Document, Name
 from kubewhy.cli.rules import hold
 from kubewhy.plain import clean
 from kubewhy.runtime.settling import Awaited, Ending, Waited
 
-_CLEAR = "\r\x1b[K"
 
-
-class Progress:
-    """One line on a terminal that says what is waited for, and is gone at the end; elsewhere nothing."""
+class Progress(Line):
+    """Says what is waited for, and for how long already."""
 
     def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
+        super().__init__()
         self._began = time.monotonic()
 
     def show(self, awaited: Sequence[Awaited]) -> None:
-        if self._shown:
-            words = f"{time.monotonic() - self._began:.0f} s: {_first(awaited)}"
-            room = shutil.get_terminal_size().columns - 1
-            click.echo(f"{_CLEAR}{words[:room]}", nl=False, err=True)
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._shown:
-            click.echo(_CLEAR, nl=False, err=True)
+        self.say(f"{time.monotonic() - self._began:.0f} s: {_first(awaited)}")
 
 
 def told(waited: Waited, document: Document, limit: float) -> str:

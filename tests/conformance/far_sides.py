@@ -29,7 +29,7 @@ from sinks.settings import (
     WebhookSettings,
 )
 from sinks.stdout import StdoutSink
-from tests.models.far import Reply, Script, half, whole
+from tests.models.far import Reply, Script, half, serving, whole
 from tests.services import moto
 from tests.services import s3 as s3_service
 from tests.services import slack as slack_service
@@ -93,7 +93,7 @@ async def slack(folder: Path) -> AsyncIterator[FarSide]:
     def seen() -> list[tuple[bool, object]]:
         return [(bool(each.thread), each.said) for each in workspace.channel.messages]
 
-    async with slack_service.serving(workspace):
+    async with serving(workspace):
         told = {"type": "slack", "channel": slack_service.CHANNEL, "url": f"{workspace.url}/api/"}
         settings = SlackSettings.model_validate(told)
         yield of(settings, {"SLACK_BOT_TOKEN": slack_service.TOKEN}, seen, _slack_troubles(workspace))
@@ -107,7 +107,7 @@ async def slack_webhook(folder: Path) -> AsyncIterator[FarSide]:
     def seen() -> list[bytes]:
         return sorted({json.dumps(said).encode() for said in workspace.hooked})
 
-    async with slack_service.serving(workspace):
+    async with serving(workspace):
         settings = SlackWebhookSettings(type="slack-webhook", timeout_seconds=2)
         environ = {"SLACK_WEBHOOK_URL": workspace.url + slack_service.HOOK}
         yield of(settings, environ, seen, {"archived": _slack_troubles(workspace)["archived"]})
@@ -225,7 +225,7 @@ async def s3(folder: Path) -> AsyncIterator[FarSide]:
     store = Store.made(moto.standing())
     with pytest.MonkeyPatch.context() as patch:
         moto.known(patch)
-        async with s3_service.standing(s3_service.Door(store.url)) as door:
+        async with serving(s3_service.Door(store.url)) as door:
 
             def open_again() -> None:
                 door.instead = None

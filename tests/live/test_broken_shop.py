@@ -26,7 +26,6 @@ from tests.services.moto import Store, standing
 from tests.services.pagers import KEY, Opsgenie, PagerDuty, paging
 from tests.services.receiver import receiving
 from tests.services.slack import CHANNEL, HOOK, TOKEN, Workspace
-from tests.services.slack import serving as slack
 from tests.services.v4 import V4
 from tests.test_explaining import ANSWER
 
@@ -159,7 +158,7 @@ async def test_run_delivers_the_broken_shop_to_all_sinks_at_once(plane: ControlP
     workspace, store, told_by_file = Workspace(), Store.made(standing()), tmp_path / "findings.jsonl"
     workspace.now = time.time()
     async with (
-        slack(workspace),
+        serving(workspace),
         serving(Far(OpenAI(), json.dumps(ANSWER))) as far,
         receiving() as hook,
         receiving() as events,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -142,9 +142,20 @@ class Far:
         return await whole(reply)(request)
 
 
+class Answering(Protocol):
+    """Whatever answers requests, at the address that it is given."""
+
+    url: str
+
+    async def answer(self, request: web.Request) -> web.StreamResponse: ...
+
+
+Side = TypeVar("Side", bound=Answering)
+
+
 @asynccontextmanager
-async def serving(far: Far, tls: ssl.SSLContext | None = None) -> AsyncIterator[Far]:
-    """The far side on a port of its own. Whatever hangs there ends with it."""
+async def serving(far: Side, tls: ssl.SSLContext | None = None) -> AsyncIterator[Side]:
+    """It on a port of its own. Whatever hangs there ends with it."""
     app = web.Application(client_max_size=2**26)
     app.router.add_route("*", "/{path:.*}", far.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)

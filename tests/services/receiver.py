@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from tests.models.far import Asked, Reply, Script, whole
+from tests.models.far import Asked, Reply, Script, serving, whole
 
 
 class Receiver:
@@ -36,13 +36,5 @@ async def receiving(
 ) -> AsyncIterator[Receiver]:
     """A receiver on a port of its own. Whatever hangs there ends with it."""
     receiver = receiver or Receiver(fine)
-    app = web.Application(client_max_size=2**26)
-    app.router.add_route("*", "/{path:.*}", receiver.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    receiver.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving(receiver, tls):
         yield receiver
-    finally:
-        await runner.cleanup()

@@ -3,25 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
 
 import aiohttp
 from aiohttp import web
 
-from tests.models.far import Asked, Reply, Script, whole
+from tests.models.far import Asked, Reply, Script, serving, whole
 
 SECRET = "planted-in-a-refusal"
-
-
-class Far(Protocol):
-    """Answers requests at its address."""
-
-    url: str
-
-    async def answer(self, request: web.Request) -> web.StreamResponse: ...
-
-
-Answering = TypeVar("Answering", bound=Far)
 
 
 def refusal(status: int, code: str, *more: str, **headers: str) -> Reply:
@@ -73,20 +61,5 @@ async def forward(request: web.Request, to: str) -> Reply:
 @asynccontextmanager
 async def refusing(*replies: Reply | Script) -> AsyncIterator[Refusing]:
     """A store on a port of its own."""
-    async with standing(Refusing([whole(each) if isinstance(each, Reply) else each for each in replies])) as far:
+    async with serving(Refusing([whole(each) if isinstance(each, Reply) else each for each in replies])) as far:
         yield far
-
-
-@asynccontextmanager
-async def standing(far: Answering) -> AsyncIterator[Answering]:
-    """At an address of its own. Whatever hangs there ends with it."""
-    app = web.Application(client_max_size=2**26)
-    app.router.add_route("*", "/{path:.*}", far.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    far.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield far
-    finally:
-        await runner.cleanup()

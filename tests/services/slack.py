@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -252,21 +251,6 @@ async def _told(request: web.Request) -> dict[str, Any]:
     form = {key: str(value) for key, value in (await request.post()).items()}
     nested = ("blocks", "attachments", "metadata")
     return {key: json.loads(value) if key in nested else value for key, value in form.items()}
-
-
-@asynccontextmanager
-async def serving(workspace: Workspace) -> AsyncIterator[Workspace]:
-    """On a port of its own. Whatever hangs there ends with it."""
-    app = web.Application(client_max_size=2**26)
-    app.router.add_route("*", "/{path:.*}", workspace.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    workspace.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield workspace
-    finally:
-        await runner.cleanup()
 
 
 def says(status: int, body: str = "", content_type: str = "application/json", **headers: str) -> Script:

@@ -1,0 +1,30 @@
+"""How patient incidents are, by the settings: their profile, but for what they say themselves."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from analyzers import enabled
+from explainer.incidents import Incidents
+from explainer.profiles import PROFILES
+from kubewhy.errors import ConfigError
+from kubewhy.settings import Settings
+from kubewhy.spelling import hint
+
+
+def patience(settings: Settings, config: Path | None, labels: Iterable[str], *, no_hold: bool) -> Incidents:
+    """Incidents of the profile that the settings name, but for what they say themselves."""
+    told, explain = settings.incidents, bool(settings.explain.backends)
+    known = {rule.id for analyzer in enabled() for rule in analyzer.rules}
+    if unknown := next((rule for rule in told.holds if rule not in known), None):
+        raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
+    if no_hold:
+        return Incidents(labels=labels, explain=explain)
+    profile = PROFILES[told.profile]
+    keep_open = profile.keep_open if told.keep_open is None else told.keep_open
+    return Incidents(
+        keep_open=keep_open,
+        holds={**profile.holds, **told.holds},
+        repeat=told.repeat,
+        labels=labels,
+        explain=explain,
+    )
