@@ -125,7 +125,8 @@ class NotifySink:
             self._sending = finding.id, apart(lambda: _notify(self._service, message))
         try:
             # One that came too late still counts, if it is asked for again.
-            taken, heard = await asyncio.wait_for(asyncio.shield(self._sending[1]), self._seconds)
+            async with asyncio.timeout(self._seconds):
+                taken, heard = await asyncio.shield(self._sending[1])
         except TimeoutError:
             raise RetryLater(f"{self._name} does not answer within {self._seconds:g} seconds") from None
         self._sending = None

@@ -184,6 +184,7 @@ class Explainer:
 
 async def _within(backend: Backend, prompt: Prompt) -> Completion:
     try:
-        return await asyncio.wait_for(backend.complete(prompt), _TIMEOUT)
+        async with asyncio.timeout(_TIMEOUT):
+            return await backend.complete(prompt)
     except TimeoutError:
         raise RetryLater(f"backend {backend.name}: no answer within {_TIMEOUT:.0f} s") from None
