@@ -1,4 +1,4 @@
-"""Builds the testbed's programs from their published Go modules, once per version, into a cache folder."""
+"""Builds the testbed's programs from their published modules, once per version, into a cache folder."""
 
 import fcntl
 import hashlib
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.testbed.errors import TestbedError
+from infra.testbed.jars import fetch
 from infra.testbed.toolchain import find_go
 
 ETCD = "v3.6.16"
@@ -23,6 +24,14 @@ KUBERNETES = "v1.35.4"
 KWOK = "v0.7.0"
 # The last whose module holds its web pages ready-made.
 ALERTMANAGER = "v0.31.1"
+KAFKA = "4.1.0"
+
+# The broker, the clients of its own version (an older one would be picked, and breaks it), and what lets it log.
+_BROKER = (
+    f"org.apache.kafka:kafka_2.13:{KAFKA}",
+    f"org.apache.kafka:kafka-clients:{KAFKA}",
+    "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+)
 
 _KEYS = Path(__file__).parent / "keys" / "main.go"
 _STAMP = "k8s.io/component-base/version"
@@ -78,10 +87,14 @@ def cache_folder() -> Path:
 
 
 def build(say: Say | None = None) -> dict[str, Path]:
-    """Every program by name, building what the cache does not hold. About seven minutes from nothing, on two cores."""
+    """Every program by name, building what the cache does not hold; "kafka" is the folder of the broker's jars.
+
+    About seven minutes from nothing, on two cores.
+    """
     say = say or _to_stderr
     cache = cache_folder()
     built = {program.name: cache / program.folder / program.name for program in PROGRAMS}
+    built["kafka"] = cache / f"kafka-{KAFKA}"
     if all(path.exists() for path in built.values()):
         return built
     cache.mkdir(parents=True, exist_ok=True)
@@ -93,6 +106,11 @@ def build(say: Say | None = None) -> dict[str, Path]:
             step = time.monotonic()
             _build(find_go(), program, built[program.name], say)
             say(f"built {program.name} in {time.monotonic() - step:.0f} s")
+        if not built["kafka"].exists():
+            say(f"fetching kafka {KAFKA}")
+            step = time.monotonic()
+            _fetch(built["kafka"])
+            say(f"fetched kafka in {time.monotonic() - step:.0f} s")
     say(f"the testbed's programs are ready after {time.monotonic() - began:.0f} s, in {cache}")
     return built
 
@@ -123,6 +141,13 @@ def _build(go: Path, program: Program, target: Path, say: Say) -> None:
         _run([str(go), "build", *flags, program.package], folder, program.name, say)
         # A rename is all or nothing: whoever finds the file finds all of it.
         out.rename(target)
+
+
+def _fetch(target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        folder = Path(scratch) / "jars"
+        fetch(_BROKER, folder)
+        folder.rename(target)
 
 
 def _go_mod(go: Path, program: Program) -> str:
