@@ -19,7 +19,7 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.ready: requirements.lock pyproject.toml | $(BIN)/python
-	$(PIP) install -q -r requirements.lock -e '.[dev,testbed,backends,sinks]'
+	$(PIP) install -q -r requirements.lock -e '.[dev,testbed,backends,sinks,kafka,msk]'
 	@touch $@ .venv/.installed
 
 run: .venv/.installed ## watch the cluster of your kubeconfig; without one, replay a broken shop

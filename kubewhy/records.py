@@ -329,6 +329,28 @@ class Finding(Record, frozen=True, kw_only=True, omit_defaults=False):
         return self.incident.silenced
 
 
+class Claim(Record, tag="claim", frozen=True, kw_only=True):
+    """This collector has become the active one of that cluster."""
+
+    cluster: str
+    member: str  # its name, for people
+    at: datetime
+
+
+class DeadLetter(Record, tag="dead-letter", frozen=True, kw_only=True):
+    """A record that no one could use, why, and where it came from."""
+
+    stage: str  # who could not: analyzer, explainer, or sink/NAME
+    reason: str
+    topic: str
+    partition: int
+    offset: int
+    at: datetime
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
 _encoder = msgspec.json.Encoder()
 
 

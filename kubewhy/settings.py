@@ -19,6 +19,7 @@ from pydantic import (
 
 from explainer.backends.settings import BackendSettings
 from explainer.matchers import match_all, parse, parse_all
+from kubewhy.brokers import BrokerSettings
 from kubewhy.buckets import BucketSettings
 from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
@@ -149,6 +150,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     silences: tuple[SilenceSettings, ...] = ()
     explain: ExplainSettings = ExplainSettings()
     logs: bool = False  # whether the last log lines of containers that died are read
+    kafka: BrokerSettings | None = None  # None: all in one process
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":

@@ -1,31 +1,141 @@
-"""The topics, and which record goes where under which key. The one place that declares them."""
+"""The topics, what is on them, and how they are kept. The one place that declares them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
 
-from kubewhy.records import Answer, Evidence, Finding, Heartbeat, Inventory, Ref, Report, SilenceChange, Tick
+from kubewhy.records import (
+    Answer,
+    Claim,
+    DeadLetter,
+    Evidence,
+    Finding,
+    Heartbeat,
+    Inventory,
+    Ref,
+    Report,
+    SilenceChange,
+    Tick,
+)
+
+MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic on Kafka, or its twin in memory."""
+    """A topic on Kafka. Its name there has the fleet's prefix before it.
+
+    The newest record of each key is kept for ever where it is `compacted`, all others for so long as it says: by age
+    at the least (`kept`), or, compacted, until they may be thrown out (`lag`).
+    """
 
     name: str
+    says: str
+    key: str
+    partitioned: str
     records: tuple[type[msgspec.Struct], ...]
-    kept: timedelta | None  # None: compacted, the newest of each key is kept for ever
+    kept: timedelta | None = None
+    compacted: bool = False
+    lag: timedelta | None = None
+    spread: bool = False  # over as many partitions as the settings say; else it has one
+    largest: int = MEBIBYTE  # bytes of one batch
+
+    @property
+    def config(self) -> dict[str, str]:
+        """As Kafka's brokers call it: https://kafka.apache.org/documentation/#topicconfigs"""
+        told = {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            # Logic reads no clock: the broker's is the one there is.
+            "message.timestamp.type": "LogAppendTime",
+            "compression.type": "producer",
+            "max.message.bytes": str(self.largest),
+        }
+        if self.kept:
+            told["retention.ms"] = _ms(self.kept)
+        if self.lag:
+            told["min.compaction.lag.ms"] = _ms(self.lag)
+        return told
 
 
-EVIDENCE = Topic("kubewhy.evidence.v1", (Evidence,), timedelta(hours=6))
-FAILURES = Topic(
-    "kubewhy.failures.v1", (Report, Inventory, Heartbeat, Tick, Answer, SilenceChange), timedelta(hours=24)
+EVIDENCE = Topic(
+    "evidence.v1",
+    "How one object and what it depends on are at one moment, or that it is gone.",
+    key="cluster/group/kind/namespace/name",
+    partitioned="by the key",
+    records=(Evidence,),
+    kept=timedelta(hours=6),
+    spread=True,
 )
-FINDINGS = Topic("kubewhy.findings.v1", (Finding,), None)
+FAILURES = Topic(
+    "failures.v1",
+    "What the analyzers hold against each object, and what else the explainer of that cluster goes by.",
+    key="as evidence, or the cluster",
+    partitioned="by the cluster",
+    records=(Report, Inventory, Heartbeat, Tick, Answer, SilenceChange),
+    kept=timedelta(hours=24),
+    spread=True,
+)
+FINDINGS = Topic(
+    "findings.v1",
+    "One transition of one incident, in words. The last one of each incident is how it stands.",
+    key="the incident's id",
+    partitioned="by the cluster",
+    records=(Finding,),
+    compacted=True,
+    lag=timedelta(days=7),
+    spread=True,
+)
+DEAD_LETTERS = Topic(
+    "dead-letters.v1",
+    "What no one could use, why, and where it came from.",
+    key="as it came",
+    partitioned="one",
+    records=(DeadLetter,),
+    kept=timedelta(days=14),
+    largest=2 * MEBIBYTE,
+)
+CLAIMS = Topic(
+    "claims.v1",
+    "Which collector is the active one of a cluster. Where its claim stands is its term.",
+    key="the cluster",
+    partitioned="one",
+    records=(Claim,),
+    compacted=True,
+)
+SILENCES = Topic(
+    "silences.v1",
+    "What nobody wants to hear of for a while.",
+    key="the silence's id",
+    partitioned="one",
+    records=(SilenceChange,),
+    compacted=True,
+)
+SINK_STATE = Topic(
+    "sink-state.v1",
+    "What sinks remember: rows of bytes by key, and nothing where a row is no more.",
+    key="the sink, then the row",
+    partitioned="one",
+    records=(),
+    compacted=True,
+)
+INCIDENTS = Topic(
+    "explainer-incidents-changelog",
+    "What the explainer remembers: rows of bytes by key, and nothing where a row is no more.",
+    key="the row",
+    partitioned="as failures",
+    records=(),
+    compacted=True,
+    spread=True,
+)
 
-TOPICS = (EVIDENCE, FAILURES, FINDINGS)
+TOPICS = (EVIDENCE, FAILURES, FINDINGS, DEAD_LETTERS, CLAIMS, SILENCES, SINK_STATE, INCIDENTS)
 
 
 def object_key(cluster: str, ref: Ref) -> str:
     """The key of all that is said of one object: cluster/group/kind/namespace/name."""
     return f"{cluster}/{ref.group}/{ref.kind}/{ref.namespace or ''}/{ref.name}"
+
+
+def _ms(span: timedelta) -> str:
+    return str(int(span / timedelta(milliseconds=1)))

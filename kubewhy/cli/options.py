@@ -38,7 +38,7 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg] # generic from click 8.3 on
+class Duration(click.ParamType):
     """How long: 90, 30s, 5m, 1h30m. In seconds."""
 
     name = "duration"
