@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from msgspec.structs import replace
+
 from collectors.gather import content_hash, gather
+from collectors.index import Key
 from collectors.logs import Logs
 from collectors.requests import Cluster
-from collectors.sending import MOST, Outbox
+from collectors.sending import MOST, RESTATE_SECONDS, Outbox
 from collectors.store import Store, kinds_read
 from collectors.watching import Watching
 from kubewhy.contracts import Analyzer
@@ -19,6 +23,15 @@ HEARTBEAT_SECONDS = 10.0
 INVENTORY_SECONDS = 600.0
 _PART = 20_000  # objects in one Inventory record
 _ALL_HASHES = 2**64
+
+
+@dataclass(frozen=True)
+class Pace:
+    """In seconds: how often it says that it lives, and which objects there are, and in what time it says all again."""
+
+    heartbeat: float = HEARTBEAT_SECONDS
+    inventory: float = INVENTORY_SECONDS
+    restate: int = RESTATE_SECONDS
 
 
 class LiveCollector:
@@ -39,11 +52,13 @@ class LiveCollector:
         cluster_id: str | None = None,
         name: str | None = None,
         redact: Callable[[str], str] | None = None,
+        pace: Pace = Pace(),
     ) -> None:
         analyzers = tuple(analyzers)
         self._cluster, self._id, self._name = cluster, cluster_id, name or cluster.name
         self._loop = asyncio.get_running_loop()
-        self._outbox = Outbox(self._loop.time())
+        self._pace = pace
+        self._outbox = Outbox(self._loop.time(), pace.restate)
         self.store = Store(analyzers, self._outbox.touch)
         kinds = kinds_read(analyzers)
         self._watching = Watching(cluster, kinds, namespaces, [self.store], all_namespaces=all_namespaces)
@@ -73,7 +88,7 @@ class LiveCollector:
         while True:
             now = self._loop.time()
             if now >= beat:
-                beat = now + HEARTBEAT_SECONDS
+                beat = now + self._pace.heartbeat
                 yield self._heartbeat(identity, listing=listing)
             most = MOST
             for key, again in self._outbox.due(self._loop.time(), MOST):
@@ -82,14 +97,17 @@ class LiveCollector:
                 if self._logs:
                     evidence = self._logs.add(evidence)
                 told = None if evidence.gone else content_hash(evidence)
-                if again or self._outbox.is_new(key, told):
-                    yield evidence
+                news = self._outbox.is_new(key, told)
+                if again or news:
+                    # Of what is there at a start, what the cluster itself complains of comes first.
+                    restated = not (news and (evidence.events or not listing))
+                    yield replace(evidence, restated=True) if restated else evidence
                     self._outbox.acknowledged(key, told)
             if listing and most:  # all that waited at the start was said
-                listing, beat = False, now + HEARTBEAT_SECONDS
+                listing, beat = False, now + self._pace.heartbeat
                 yield self._heartbeat(identity)
             now = self._loop.time()
-            if now - inventory >= INVENTORY_SECONDS:
+            if now - inventory >= self._pace.inventory:
                 inventory = now
                 listed.update(self._watching.scopes)
             while listed:
@@ -97,6 +115,11 @@ class LiveCollector:
                     yield record
             due = self._outbox.next_due(now)
             await self._watching.wait(1.0 if due is None else min(1.0, due))
+
+    def lost(self, evidence: Evidence) -> None:
+        """It has not arrived after all: how the object is then is said again."""
+        ref = evidence.ref
+        self._outbox.lost(Key(ref.kind, ref.namespace, ref.name))
 
     def _heartbeat(self, identity: str, *, listing: bool = False) -> Heartbeat:
         at = self._cluster.now()

@@ -18,9 +18,10 @@ _CROWDED = 2000  # buckets
 
 
 class Outbox:
-    """Times are seconds of any steady clock, given by the caller."""
+    """Times are seconds of any steady clock, given by the caller. All is said again in so many of them."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, restate: int = RESTATE_SECONDS) -> None:
+        self._round = restate
         self._dirty: OrderedDict[Key, None] = OrderedDict()
         self._late: dict[Key, float] = {}  # has used its burst: when it may speak again
         self._tokens: dict[Key, tuple[float, float]] = {}  # how many, and as of when
@@ -78,7 +79,7 @@ class Outbox:
 
     def acknowledged(self, key: Key, told: int | None) -> None:
         """It has arrived; `told` is None for an object that is gone."""
-        slot = key_hash(key.namespace, key.name) % RESTATE_SECONDS
+        slot = key_hash(key.namespace, key.name) % self._round
         if told is None:
             self._sent.pop(key, None)
             self._restate.pop(key, None)
@@ -86,6 +87,11 @@ class Outbox:
         else:
             self._sent[key] = told
             self._slots.setdefault(slot, set()).add(key)
+
+    def lost(self, key: Key) -> None:
+        """What was acknowledged of it has not arrived after all."""
+        self._sent.pop(key, None)
+        self.touch(key)
 
     def _spend(self, key: Key, now: float) -> float:
         """Takes a token; how long to wait where there is none."""
@@ -108,8 +114,8 @@ class Outbox:
 
     def _turn(self, now: float) -> None:
         """Puts those whose turn has come on the list to be stated again."""
-        first = max(self._second, int(now) - RESTATE_SECONDS)
+        first = max(self._second, int(now) - self._round)
         for second in range(first, int(now)):
-            for key in self._slots.get(second % RESTATE_SECONDS, ()):
+            for key in self._slots.get(second % self._round, ()):
                 self._restate[key] = None
         self._second = int(now)

@@ -14,7 +14,7 @@ import msgspec
 
 from kubewhy.errors import Rejected
 from kubewhy.records import Claim, DeadLetter, Evidence, Finding, Report, SilenceChange, encode
-from kubewhy.topics import CLAIMS, DEAD_LETTERS, EVIDENCE, FAILURES, FINDINGS, SILENCES, Topic, object_key
+from kubewhy.topics import CLAIMS, DEAD_LETTERS, EVIDENCE, FAILURES, FINDINGS, RESTATED, SILENCES, Topic, object_key
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -31,6 +31,7 @@ class Message(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes]]
     cluster: str = ""
+    partition: int | None = None  # None: by the cluster, or by the key
 
 
 def message(record: msgspec.Struct, *, cluster: str = "", topic: Topic | None = None) -> Message:
@@ -92,8 +93,8 @@ def _headers(name: str, cluster: str, known: str) -> list[tuple[str, bytes]]:
 def _goes(record: msgspec.Struct) -> tuple[Topic, bytes]:
     """Where to, and under which key; empty: the cluster's."""
     match record:
-        case Evidence(cluster=cluster, ref=ref):
-            return EVIDENCE, object_key(cluster, ref).encode()
+        case Evidence(cluster=cluster, ref=ref, restated=restated):
+            return RESTATED if restated else EVIDENCE, object_key(cluster, ref).encode()
         case Report(cluster=cluster, ref=ref):
             return FAILURES, object_key(cluster, ref).encode()
         case Finding():

@@ -147,6 +147,7 @@ class Evidence(Record, tag="evidence", frozen=True, kw_only=True):
     changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first
     truncated: bool = False
     logs: tuple[Logged, ...] = ()  # of containers that died, where they are read
+    restated: bool = False  # it is no news, as far as its collector knows: said again, or at a start
 
     @property
     def gone(self) -> bool:

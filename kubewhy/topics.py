@@ -67,6 +67,15 @@ EVIDENCE = Topic(
     kept=timedelta(hours=6),
     spread=True,
 )
+RESTATED = Topic(
+    "restated.v1",
+    "The same, where it is no news: said again in its turn, or at a collector's start. It waits for what has changed.",
+    key="cluster/group/kind/namespace/name",
+    partitioned="by the key",
+    records=(Evidence,),
+    kept=timedelta(hours=6),
+    spread=True,
+)
 FAILURES = Topic(
     "failures.v1",
     "What the analyzers hold against each object, and what else the explainer of that cluster goes by.",
@@ -129,7 +138,7 @@ INCIDENTS = Topic(
     spread=True,
 )
 
-TOPICS = (EVIDENCE, FAILURES, FINDINGS, DEAD_LETTERS, CLAIMS, SILENCES, SINK_STATE, INCIDENTS)
+TOPICS = (EVIDENCE, RESTATED, FAILURES, FINDINGS, DEAD_LETTERS, CLAIMS, SILENCES, SINK_STATE, INCIDENTS)
 
 
 def object_key(cluster: str, ref: Ref) -> str:

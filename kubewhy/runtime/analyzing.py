@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -15,12 +15,17 @@ from kubewhy.events import Message, decode, message
 from kubewhy.records import Evidence, Report
 from kubewhy.runtime.kafka import Kafka
 from kubewhy.runtime.publishing import Publisher, appended, dead
-from kubewhy.topics import EVIDENCE
+from kubewhy.topics import EVIDENCE, RESTATED, Topic
 
 log = logging.getLogger(__name__)
 
+Batch = dict[TopicPartition, list[Any]]
+
 GROUP = "analyzers"
+RESTATED_PER_SECOND = 2000  # records that are no news, by one worker
 _AT_ONCE = 2000  # records
+_PIECE = 200
+_QUIET_SECONDS = 0.05  # without news, until what is none has its turn
 _DRAIN_SECONDS = 10.0
 
 
@@ -29,6 +34,12 @@ class Judging:
 
     def __init__(self, analyzers: Iterable[Analyzer[Any]]) -> None:
         self._stage = AnalyzerStage(analyzers)
+        self._reports: list[Report] = []
+
+    def taken(self) -> list[Report]:
+        """What was judged since this was last asked."""
+        taken, self._reports = self._reports, []
+        return taken
 
     def messages(self, records: Iterable[Any]) -> Iterator[Message]:
         """What these records of a consumer come to. Each has a topic, partition, offset, key, value and headers."""
@@ -39,6 +50,7 @@ class Judging:
             except Rejected as error:
                 yield dead("analyzer", str(error), record)
                 continue
+            self._reports += reports
             for report in reports:
                 yield message(report)
                 if report.broken:
@@ -49,36 +61,90 @@ def _broken(report: Report) -> str:
     return f"the analyzer of {', '.join(report.broken)} raised: this is a bug in kubewhy, or in what was added to it"
 
 
-async def analyze(kafka: Kafka, analyzers: Iterable[Analyzer[Any]], done: Callable[[int], None]) -> None:
-    """Until cancelled. `done` is told how many records are through, with each batch."""
-    judging = Judging(analyzers)
-    busy = asyncio.Lock()
+class Analyzing:
+    """One worker. `done` is told of what is through, with each batch."""
 
-    class Draining(ConsumerRebalanceListener):  # type: ignore[misc]
-        """Whoever takes over a partition begins where we ended: what is at work is brought to its end first."""
+    def __init__(
+        self,
+        kafka: Kafka,
+        analyzers: Iterable[Analyzer[Any]],
+        done: Callable[[Sequence[Report], float], None] = lambda reports, seconds: None,
+    ) -> None:
+        self._kafka, self._judging, self._done = kafka, Judging(analyzers), done
+        self._last_live = 0.0  # by the loop's clock
 
-        async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-            try:
-                async with asyncio.timeout(_DRAIN_SECONDS), busy:
-                    pass
-            except TimeoutError:
-                log.info("what is at work did not end in time; another worker does it again")
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with self._kafka.producer() as producer, asyncio.TaskGroup() as group:
+            publisher = Publisher(self._kafka, producer)
+            group.create_task(self._news(publisher))
+            group.create_task(self._restated(publisher))
 
-        async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-            log.info("%d partitions are ours", len(list(assigned)))
+    async def _news(self, publisher: Publisher) -> None:
+        async with _Reader(self._kafka, EVIDENCE, GROUP) as reader:
+            while True:
+                batch = await reader.next(_AT_ONCE)
+                if batch:
+                    self._last_live = asyncio.get_running_loop().time()
+                    await self._through(reader, publisher, batch)
 
-    consumer = kafka.consumer(group=GROUP)
-    consumer.subscribe([kafka.name(EVIDENCE)], listener=Draining())
-    async with consumer, kafka.producer() as producer:
-        publisher = Publisher(kafka, producer)
-        while True:
-            batch = await consumer.getmany(timeout_ms=500, max_records=_AT_ONCE)
-            if not batch:
-                continue
-            async with busy:
-                await publisher.send(message for records in batch.values() for message in judging.messages(records))
-                await commit(consumer, {place: records[-1].offset + 1 for place, records in batch.items()})
-            done(sum(map(len, batch.values())))
+    async def _restated(self, publisher: Publisher) -> None:
+        """In small pieces, a bounded number a second, and only while no news wait: a thousand collectors may start."""
+        loop = asyncio.get_running_loop()
+        async with _Reader(self._kafka, RESTATED, f"{GROUP}.restated") as reader:
+            while True:
+                batch = await reader.next(_PIECE)
+                if not batch:
+                    continue
+                while loop.time() - self._last_live < _QUIET_SECONDS:
+                    await asyncio.sleep(_QUIET_SECONDS)
+                began = loop.time()
+                await self._through(reader, publisher, batch)
+                await asyncio.sleep(began + sum(map(len, batch.values())) / RESTATED_PER_SECOND - loop.time())
+
+    async def _through(self, reader: "_Reader", publisher: Publisher, batch: Batch) -> None:
+        began = asyncio.get_running_loop().time()
+        async with reader.busy:
+            judged = self._judging.messages(record for records in batch.values() for record in records)
+            await publisher.send(judged)
+            await commit(reader.consumer, {place: records[-1].offset + 1 for place, records in batch.items()})
+        self._done(self._judging.taken(), asyncio.get_running_loop().time() - began)
+
+
+class _Reader:
+    """A consumer of one topic. Whoever takes over a partition begins where we ended: what is at work is ended first."""
+
+    def __init__(self, kafka: Kafka, topic: Topic, group: str) -> None:
+        self.consumer = kafka.consumer(group=group)
+        self.busy = asyncio.Lock()
+        self.consumer.subscribe([kafka.name(topic)], listener=_Draining(self.busy))
+
+    async def __aenter__(self) -> "_Reader":
+        await self.consumer.start()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.consumer.stop()
+
+    async def next(self, most: int) -> Batch:
+        """What there is, by partition; nothing where there was none for a while."""
+        batch: Batch = await self.consumer.getmany(timeout_ms=500, max_records=most)
+        return batch
+
+
+class _Draining(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, busy: asyncio.Lock) -> None:
+        self._busy = busy
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS), self._busy:
+                pass
+        except TimeoutError:
+            log.info("what is at work did not end in time; another worker does it again")
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        log.info("%d partitions are ours", len(list(assigned)))
 
 
 async def commit(consumer: Any, offsets: dict[TopicPartition, int]) -> None:

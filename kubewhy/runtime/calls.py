@@ -55,6 +55,14 @@ class Calls:
             self._explainer.budget.restore(row)
             self._spent = row
 
+    def budget(self) -> bytes:
+        """What was spent of the day's budget, as a row."""
+        return self._explainer.budget.row()
+
+    def spent_before(self, row: bytes) -> None:
+        """Another process, or this one before, had spent so much."""
+        self._explainer.budget.at_least(row)
+
     def start(self, wanted: Iterable[Wanted]) -> None:
         """Those that do not run already, as many as may."""
         now = self._explainer.clock()

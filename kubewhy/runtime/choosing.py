@@ -103,6 +103,16 @@ class Budget:
             return
         self.day, self.spent_tokens, self.spent_dollars, self.noticed = told
 
+    def at_least(self, row: bytes) -> None:
+        """So much is spent, or more. A row that is none is as good as none."""
+        other = Budget()
+        other.restore(row)
+        if other.day and (self.day is None or other.day > self.day):
+            self.restore(row)
+        elif other.day == self.day:
+            self.spent_tokens = max(self.spent_tokens, other.spent_tokens)
+            self.spent_dollars = max(self.spent_dollars, other.spent_dollars)
+
     def spend(self, completion: Completion, cost: float | None) -> None:
         self.spent_tokens += completion.input_tokens + completion.output_tokens
         self.spent_dollars += cost or 0.0

@@ -69,6 +69,8 @@ class Kafka:
 
     def partition(self, message: Message) -> int | None:
         """Where a message goes; None: by its key."""
+        if message.partition is not None:
+            return message.partition
         if not message.topic.spread:
             return 0
         if message.topic.partitioned == "by the key":
