@@ -25,7 +25,7 @@ GROUP = "analyzers"
 RESTATED_PER_SECOND = 2000  # records that are no news, by one worker
 _AT_ONCE = 2000  # records
 _PIECE = 200
-_QUIET_SECONDS = 0.05  # without news, until what is none has its turn
+_BEHIND_SECONDS = 1.0  # between two such pieces, as long as news wait
 _DRAIN_SECONDS = 10.0
 
 
@@ -71,7 +71,7 @@ class Analyzing:
         done: Callable[[Sequence[Report], float], None] = lambda reports, seconds: None,
     ) -> None:
         self._kafka, self._judging, self._done = kafka, Judging(analyzers), done
-        self._last_live = 0.0  # by the loop's clock
+        self._behind = asyncio.Event()  # there are more news than were taken at once
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -84,20 +84,23 @@ class Analyzing:
         async with _Reader(self._kafka, EVIDENCE, GROUP) as reader:
             while True:
                 batch = await reader.next(_AT_ONCE)
+                if sum(map(len, batch.values())) == _AT_ONCE:
+                    self._behind.set()
+                else:
+                    self._behind.clear()
                 if batch:
-                    self._last_live = asyncio.get_running_loop().time()
                     await self._through(reader, publisher, batch)
 
     async def _restated(self, publisher: Publisher) -> None:
-        """In small pieces, a bounded number a second, and only while no news wait: a thousand collectors may start."""
+        """In small pieces, a bounded number a second, and few while news wait: a thousand collectors may start."""
         loop = asyncio.get_running_loop()
         async with _Reader(self._kafka, RESTATED, f"{GROUP}.restated") as reader:
             while True:
                 batch = await reader.next(_PIECE)
                 if not batch:
                     continue
-                while loop.time() - self._last_live < _QUIET_SECONDS:
-                    await asyncio.sleep(_QUIET_SECONDS)
+                if self._behind.is_set():
+                    await asyncio.sleep(_BEHIND_SECONDS)
                 began = loop.time()
                 await self._through(reader, publisher, batch)
                 await asyncio.sleep(began + sum(map(len, batch.values())) / RESTATED_PER_SECOND - loop.time())
