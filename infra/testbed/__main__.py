@@ -18,7 +18,7 @@ def main() -> None:
     """A real Kubernetes control plane on this machine, without containers.
 
     The API server, controllers and scheduler are the real ones. Nodes and pods are played: a pod with the label
-    kubewhy.dev/play=crash crashes. The first use builds the programs, about seven minutes.
+    kubewhy.dev/play=crash crashes. The first use builds the programs, about nine minutes.
     """
 
 
