@@ -137,6 +137,14 @@ class ExplainSettings(BaseModel, extra="forbid", frozen=True):
         return self
 
 
+class CollectorSettings(BaseModel, extra="forbid", frozen=True):
+    """How often a collector says that it lives, and which objects there are, and in what time it says all again."""
+
+    heartbeat: Duration = timedelta(seconds=10)
+    inventory: Duration = timedelta(minutes=10)
+    restate: Duration = timedelta(minutes=30)
+
+
 class Settings(BaseModel, extra="forbid", frozen=True):
     """What `kubewhy run` goes by; flags of the command line come before it."""
 
@@ -150,6 +158,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     silences: tuple[SilenceSettings, ...] = ()
     explain: ExplainSettings = ExplainSettings()
     logs: bool = False  # whether the last log lines of containers that died are read
+    collector: CollectorSettings = CollectorSettings()
     kafka: BrokerSettings | None = None  # None: all in one process
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ COMMANDS = {
     "analyze": "Tell once what is broken, why, and what to do.",
     "why": "Tell of one object what is wrong with it, and where that comes from.",
     "run": "Watch a cluster, and tell what breaks and what recovers.",
+    "worker": "Run one role of a fleet on Kafka.",
     "incidents": "List what is broken now, as a running kubewhy remembers it.",
     "explain": "Have a model explain an incident, or show what would leave for it.",
     "archive": "Look into an archive on S3: at any incident, however long ago.",
