@@ -25,24 +25,43 @@ REFRESH_SECONDS = 1.0
     "--state",
     "state_file",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="FILE",
     help="What `kubewhy run --state FILE` keeps.",
 )
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The settings of a fleet: all its clusters, as Kafka has them.",
+)
+@click.option("--cluster", metavar="NAME", help="Of this cluster alone, by its name or id.")
 @click.option("--all", "resolved", is_flag=True, help="Also what was resolved within the last day.")
 @click.option("--watch", is_flag=True, help="Stay, and keep up to date until Ctrl-C.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(state_file: Path, resolved: bool, watch: bool, output: str) -> None:
-    """List what is broken now, the worst first. The cluster is not asked.
+def command(
+    state_file: Path | None, config: Path | None, cluster: str | None, resolved: bool, watch: bool, output: str
+) -> None:
+    """List what is broken now, the worst first. No cluster is asked.
 
     \b
     kubewhy run --state kubewhy.state &
     kubewhy incidents --state kubewhy.state --all
+    kubewhy incidents --config fleet.yaml --watch    all clusters of a fleet
     """
+    if (state_file is None) == (config is None):
+        raise click.UsageError("give either --state, for what `kubewhy run` keeps, or --config, for a fleet on Kafka")
+    if watch and output == "json":
+        raise click.UsageError("--watch is for people; for programs there is `kubewhy run -o json`")
+    if config:
+        from kubewhy.cli.fleet import show
+
+        show(config, cluster, resolved=resolved, watch=watch, json=output == "json")
+        return
+    assert state_file
+    if cluster:
+        raise click.UsageError("--cluster goes with --config: `kubewhy run` watches one cluster only")
     _check(state_file)
     if output == "json":
-        if watch:
-            raise click.UsageError("--watch is for people; for programs there is `kubewhy run -o json`")
         for each in read(state_file, resolved):
             click.echo(encode(each))
         return
