@@ -2,7 +2,8 @@
 
 import getpass
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,22 +18,34 @@ from rich.text import Text
 from explainer.incidents import Incidents
 from explainer.matchers import BadMatcher, Matchers, parse_all
 from kubewhy.cli.text import age
+from kubewhy.contracts import State
 from kubewhy.durations import parse_duration, parse_time
 from kubewhy.errors import ConfigError
 from kubewhy.plain import clean
 from kubewhy.records import Ref, Silence
 from kubewhy.runtime.embedded import restore
-from kubewhy.runtime.silencing import IN_SETTINGS, add, expire, kept
+from kubewhy.runtime.silencing import IN_SETTINGS, add, expire, kept, of_settings
 from kubewhy.runtime.state import SqliteState
+from kubewhy.settings import load
 
-STATE = click.option(
+_STATE = click.option(
     "--state",
     "state_file",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="FILE",
     help="What `kubewhy run --state FILE` keeps.",
 )
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The settings of a fleet: for all its clusters, as Kafka has them.",
+)
+
+
+def _kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the silences are kept."""
+    return _STATE(_CONFIG(function))
 
 
 def _length(context: click.Context, parameter: click.Parameter, text: str | None) -> timedelta | None:
@@ -58,12 +71,13 @@ def _moment(context: click.Context, parameter: click.Parameter, text: str | None
 def command() -> None:
     """Keep failures from being told for a while.
 
-    They go on being found, and are kept for archives. A running `kubewhy run --state FILE` hears of it within seconds.
+    They go on being found, and are kept for archives. A running `kubewhy run --state FILE`, or a fleet, hears of it
+    within seconds.
     """
 
 
 @command.command("add", short_help="Silence what fits, and print the silence's id.")
-@STATE
+@_kept
 @click.argument("matchers", nargs=-1, required=True, metavar="MATCHER...")
 @click.option("--for", "length", callback=_length, metavar="DURATION", help="How long: 90s, 15m, 1h30m, 7d.")
 @click.option("--until", callback=_moment, metavar="TIME", help="Until when: 2026-12-01T08:00:00Z.")
@@ -71,7 +85,8 @@ def command() -> None:
 @click.option("--comment", default="", help="Why.")
 @click.option("--author", default=None, help="Who.  [default: your user name]")
 def add_command(
-    state_file: Path,
+    state_file: Path | None,
+    config: Path | None,
     matchers: tuple[str, ...],
     length: timedelta | None,
     until: datetime | None,
@@ -94,23 +109,25 @@ def add_command(
     wanted = _read(matchers)
     now = datetime.now(UTC)
     ends_at = until or _after(start or now, length or timedelta())
-    with _opened(state_file) as state:
+    with _opened(state_file, config) as state:
         who = _user() if author is None else author
         silence = add(state, wanted, now, ends_at, starts_at=start, author=who, comment=comment)
     click.echo(silence.id)
 
 
 @command.command("list", short_help="List what is silenced.")
-@STATE
+@_kept
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def list_command(state_file: Path, output: str) -> None:
+def list_command(state_file: Path | None, config: Path | None, output: str) -> None:
     """List the silences that have not ended, and what objects and namespaces say is to be ignored."""
     now = datetime.now(UTC)
-    with _opened(state_file) as state:
+    with _opened(state_file, config) as state:
         incidents = Incidents()
         restore(incidents, state)
         silences = kept(state, now)
     # Those of the settings are known only to what runs on them.
+    if config:
+        silences += [each for each in of_settings(load(config)) if each.ends_at > now]
     silences += [each for each in incidents.silences() if each.id.startswith(IN_SETTINGS) and each.ends_at > now]
     ignored = incidents.ignored()
     if output == "json":
@@ -121,11 +138,11 @@ def list_command(state_file: Path, output: str) -> None:
 
 
 @command.command("expire")
-@STATE
+@_kept
 @click.argument("key", metavar="ID")
-def expire_command(state_file: Path, key: str) -> None:
+def expire_command(state_file: Path | None, config: Path | None, key: str) -> None:
     """End a silence now. What still fails is told anew."""
-    with _opened(state_file) as state:
+    with _opened(state_file, config) as state:
         expire(state, key, datetime.now(UTC))
 
 
@@ -176,7 +193,17 @@ def _after(start: datetime, length: timedelta) -> datetime:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[SqliteState]:
+def _opened(path: Path | None, config: Path | None) -> Iterator[State]:
+    if (path is None) == (config is None):
+        raise click.UsageError("give either --state, for what `kubewhy run` keeps, or --config, for a fleet on Kafka")
+    if config:
+        from kubewhy.runtime.fleet_silences import opened
+        from kubewhy.runtime.workers import brokers
+
+        with opened(brokers(load(config), os.environ, "silence")) as rows:
+            yield rows
+        return
+    assert path
     if not path.exists():
         raise ConfigError(f"{path}: no such file; start `kubewhy run --state {path}`, which makes it")
     with closing(SqliteState(path)) as state:

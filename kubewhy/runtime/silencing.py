@@ -60,7 +60,7 @@ def of_settings(settings: Settings) -> list[Silence]:
 
 def kept(state: State, now: datetime) -> list[Silence]:
     """Those in the state that have not ended, the first to end first."""
-    found = [silence for _, row in state.scan(SILENCE) if (silence := _read(row)) and silence.ends_at > now]
+    found = [silence for _, row in state.scan(SILENCE) if (silence := read(row)) and silence.ends_at > now]
     return sorted(found, key=lambda silence: (silence.ends_at, silence.id))
 
 
@@ -98,7 +98,7 @@ def expire(state: State, key: str, now: datetime) -> Silence:
     if key.startswith(IN_SETTINGS):
         raise ConfigError(f"silence {key} stands in the settings; remove it there, and start again")
     row = state.get(SILENCE + key)
-    silence = _read(row) if row is not None else None
+    silence = read(row) if row is not None else None
     if silence is None or silence.ends_at <= now:
         known = [each.id for each in kept(state, now)]
         remedy = hint(key, known) or "; `kubewhy silence list` lists those there are"
@@ -112,14 +112,15 @@ def _iso(time: datetime) -> str:
 
 
 def _change(key: str, row: bytes) -> SilenceChange | None:
-    silence = _read(row)
+    silence = read(row)
     if silence is None or silence.id != key:
         log.warning("silence %s is of another version, or damaged; it silences nothing: add it again", key)
         return None
     return SilenceChange(id=key, silence=silence)
 
 
-def _read(row: bytes) -> Silence | None:
+def read(row: bytes) -> Silence | None:
+    """The silence of that row; nothing for what is none."""
     try:
         silence = msgspec.json.decode(row, type=Silence)
         parse_all(silence.matchers)
@@ -130,5 +131,5 @@ def _read(row: bytes) -> Silence | None:
 
 def _long_over(state: State, now: datetime) -> dict[str, bytes | None]:
     """Rows that nobody needs any more, to be deleted."""
-    read = ((key, _read(row)) for key, row in state.scan(SILENCE))
+    read = ((key, read(row)) for key, row in state.scan(SILENCE))
     return {key: None for key, silence in read if silence and silence.ends_at + KEPT <= now}
