@@ -4,40 +4,29 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    KafkaError,
-    SaslAuthenticationFailed,
-    UnsupportedSaslMechanismError,
-)
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from kubewhy.brokers import BrokerSettings, SaslSettings, TlsSettings
-from kubewhy.errors import ConfigError
+from kubewhy.errors import ConfigError, RetryLater
 from kubewhy.events import Message
 from kubewhy.keys import read
+from kubewhy.runtime.reaching import connected, short
 from kubewhy.topics import MEBIBYTE, TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
 SESSION_SECONDS = 10.0
 _BETWEEN = (1.0, 2.0, 4.0, 8.0)  # seconds between two tries to reach the brokers, the last one for ever
-_ASKING = 10.0  # seconds that a broker may take to answer
-_REFUSED = (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    SaslAuthenticationFailed,
-    UnsupportedSaslMechanismError,
-)
 
 
 class Kafka:
@@ -135,29 +124,15 @@ class Kafka:
 
     async def trouble(self) -> str:
         """Why no broker answers, or nothing where one does. Raises ConfigError for what waiting cannot mend."""
-        reasons = []
-        for server in self.settings.servers:
-            host, _, port = server.rpartition(":")
-            try:
-                async with asyncio.timeout(_ASKING):
-                    connection = await create_conn(host.strip("[]"), int(port), **_of_connection(self.options))
-            except _REFUSED as error:
-                raise ConfigError(
-                    f"kafka: {server} refuses us ({_short(error)}): check kafka.sasl, and the secret it names"
-                ) from None
-            except ssl.SSLCertVerificationError as error:
-                raise ConfigError(
-                    f"kafka: the certificate of {server} cannot be trusted ({error.verify_message}): "
-                    "name its authority in kafka.tls.ca_file"
-                ) from None
-            except TimeoutError:
-                reasons.append(f"{server} does not answer; does it speak {self.options['security_protocol']}?")
-            except (OSError, KafkaError) as error:
-                reasons.append(f"cannot reach {server} ({_short(error)})")
-            else:
-                connection.close()
+        try:
+            async with self.connected():
                 return ""
-        return "; ".join(reasons)
+        except RetryLater as error:
+            return str(error)
+
+    def connected(self) -> AbstractAsyncContextManager[AIOKafkaConnection]:
+        """With a broker, to ask it something. Raises RetryLater or ConfigError where none lets us in."""
+        return connected(self.options)
 
 
 def partition_of(cluster: str, partitions: int) -> int:
@@ -214,20 +189,14 @@ def _iam(region: str) -> AbstractTokenProvider:
     class Token(AbstractTokenProvider):  # type: ignore[misc]
         async def token(self) -> str:
             # It asks for credentials over the network now and then.
-            token, _ = await asyncio.to_thread(MSKAuthTokenProvider.generate_auth_token, region)
+            try:
+                token, _ = await asyncio.to_thread(MSKAuthTokenProvider.generate_auth_token, region)
+            except Exception as error:  # noqa: BLE001 - whatever AWS's library comes across
+                # The one sort that clients try again.
+                raise KafkaError(f"AWS gives no token: {short(error)}") from None
             return str(token)
 
     return Token()
-
-
-def _of_connection(options: Mapping[str, Any]) -> dict[str, Any]:
-    told = {key: value for key, value in options.items() if key != "bootstrap_servers"}
-    return {**told, "request_timeout_ms": int(_ASKING * 1000)}
-
-
-def _short(error: Exception) -> str:
-    told = " ".join(str(error).split()) or type(error).__name__
-    return told[:200]
 
 
 async def forever(attempt: Callable[[], Awaitable[None]], what: str) -> None:
@@ -239,7 +208,7 @@ async def forever(attempt: Callable[[], Awaitable[None]], what: str) -> None:
         except KafkaError as error:
             if not failing and tries > 1:
                 failing = True
-                log.warning("kafka: %s fails (%s); trying again, and nothing is lost", what, _short(error))
+                log.warning("kafka: %s fails (%s); trying again, and nothing is lost", what, short(error))
             await asyncio.sleep(_BETWEEN[min(tries, len(_BETWEEN) - 1)])
         else:
             if failing:
