@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.testbed.access import write_private
 from infra.testbed.build import build
 from infra.testbed.components import Command
 from infra.testbed.errors import TestbedError
+from infra.testbed.listeners import Secured
 from infra.testbed.processes import Process, free_ports
 from infra.testbed.toolchain import find_java
 
@@ -29,15 +31,23 @@ appender.out.layout.pattern = %p %d{ISO8601} %c: %m%n
 
 
 class Broker:
-    """It can be ended in any way and started again: with the same address, and with what it was told."""
+    """It can be ended in any way and started again: with the same addresses, and with what it was told."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, object], port: int) -> None:
-        self.bootstrap = f"127.0.0.1:{port}"
-        self._port = port
+    def __init__(self, folder: Path, overrides: Mapping[str, object], secured: Secured | None) -> None:
+        self._port, controller_port = free_ports(2)
+        self.bootstrap = f"127.0.0.1:{self._port}"
+        self._secured = secured
         self._folder = folder
-        self._properties = folder / "server.properties"
-        self._properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        settings = {**_settings(folder, self.bootstrap, f"127.0.0.1:{controller_port}", secured), **overrides}
+        lines = "".join(f"{key}={value}\n" for key, value in settings.items())
+        self._properties = write_private(folder / "server.properties", lines)
         self._process = Process("kafka", self._java("kafka.Kafka", self._properties), folder / "kafka.log", folder)
+
+    @property
+    def secured(self) -> Secured:
+        if self._secured is None:
+            raise TestbedError("this broker has no secured listeners: kafka(folder, secured=True) has")
+        return self._secured
 
     @property
     def running(self) -> bool:
@@ -64,9 +74,13 @@ class Broker:
         self.start()
 
     def format(self) -> None:
-        """Makes the folder for its data one of a new cluster."""
+        """Makes the folder for its data that of a new cluster."""
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
-        command = self._java("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", self._properties)
+        # Joined by "=", for an id may begin with a dash.
+        asked = ["format", f"--cluster-id={cluster}", "--config", self._properties]
+        if self._secured:
+            asked += ["--add-scram", self._secured.scram_record]
+        command = self._java("kafka.tools.StorageTool", *asked)
         done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise TestbedError(f"cannot format kafka's folder: {(done.stdout + done.stderr).strip()[-500:]}")
@@ -79,6 +93,8 @@ class Broker:
         return [
             find_java(),
             "-Xmx512m",
+            # It starts in half the time, and takes a third less work for its first two million records; later, as much.
+            "-XX:TieredStopAtLevel=1",
             f"-Dlog4j2.configurationFile={logging}",
             # Its native libraries are unpacked there, and stay when it is killed.
             f"-Djava.io.tmpdir={temporary}",
@@ -100,12 +116,11 @@ class Broker:
 
 
 @contextmanager
-def kafka(folder: Path, **overrides: object) -> Iterator[Broker]:
+def kafka(folder: Path, *, secured: bool = False, **overrides: object) -> Iterator[Broker]:
     """A broker that takes records; overrides are its settings, with dots or underscores: log_retention_ms=1000."""
-    port, controller_port = free_ports(2)
-    settings = _settings(folder, port, controller_port)
-    settings |= {name if "." in name else name.replace("_", "."): value for name, value in overrides.items()}
-    broker = Broker(folder, settings, port)
+    folder = folder.resolve()
+    chosen = {name if "." in name else name.replace("_", "."): value for name, value in overrides.items()}
+    broker = Broker(folder, chosen, Secured.make(folder / "keys") if secured else None)
     broker.format()
     try:
         broker.start()
@@ -114,15 +129,19 @@ def kafka(folder: Path, **overrides: object) -> Iterator[Broker]:
         broker.stop()
 
 
-def _settings(folder: Path, port: int, controller_port: int) -> dict[str, object]:
+def _settings(folder: Path, bootstrap: str, controller: str, secured: Secured | None) -> dict[str, object]:
+    listeners = {"PLAINTEXT": ("PLAINTEXT", bootstrap), "CONTROLLER": ("PLAINTEXT", controller)}
+    if secured:
+        listeners |= secured.listeners
     return {
+        **(secured.settings() if secured else {}),
         "process.roles": "broker,controller",
         "node.id": 1,
-        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "controller.quorum.voters": f"1@{controller}",
+        "listeners": ",".join(f"{name}://{address}" for name, (_, address) in listeners.items()),
+        "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, (protocol, _) in listeners.items()),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": folder / "data",
         "default.replication.factor": 1,
         "min.insync.replicas": 1,

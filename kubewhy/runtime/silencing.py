@@ -131,5 +131,5 @@ def read(row: bytes) -> Silence | None:
 
 def _long_over(state: State, now: datetime) -> dict[str, bytes | None]:
     """Rows that nobody needs any more, to be deleted."""
-    read = ((key, read(row)) for key, row in state.scan(SILENCE))
-    return {key: None for key, silence in read if silence and silence.ends_at + KEPT <= now}
+    found = ((key, read(row)) for key, row in state.scan(SILENCE))
+    return {key: None for key, silence in found if silence and silence.ends_at + KEPT <= now}
