@@ -25,6 +25,7 @@ from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
 from kubewhy.faults import first
 from kubewhy.keys import Key
+from kubewhy.listening import MetricsSettings
 from kubewhy.records import Severity
 from kubewhy.spelling import hint
 from sinks.settings import SinkSettings, StdoutSettings
@@ -160,6 +161,7 @@ class Settings(BaseModel, extra="forbid", frozen=True):
     logs: bool = False  # whether the last log lines of containers that died are read
     collector: CollectorSettings = CollectorSettings()
     kafka: BrokerSettings | None = None  # None: all in one process
+    metrics: MetricsSettings | None = None  # None: nobody can ask how it goes
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
+from infra.metrics import reference as metrics_reference
 from infra.pictures import draw_all
 from kubewhy.cli.answer import Answer
 from kubewhy.cli.main import cli
@@ -100,6 +101,10 @@ def test_the_rule_reference_is_current() -> None:
 def test_the_schemas_are_current() -> None:
     committed = {path.name: path.read_text() for path in (REFERENCE / "schemas").iterdir()}
     assert committed == render(), "run `make docs`"
+
+
+def test_the_reference_of_metrics_is_current() -> None:
+    assert (REFERENCE / "metrics.md").read_text() == metrics_reference(), "run `make docs`"
 
 
 def test_the_schemas_are_the_same_each_time() -> None:

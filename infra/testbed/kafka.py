@@ -41,7 +41,9 @@ class Broker:
         settings = {**_settings(folder, self.bootstrap, f"127.0.0.1:{controller_port}", secured), **overrides}
         lines = "".join(f"{key}={value}\n" for key, value in settings.items())
         self._properties = write_private(folder / "server.properties", lines)
-        self._process = Process("kafka", self._java("kafka.Kafka", self._properties), folder / "kafka.log", folder)
+        self._java = _java(folder)
+        command = [*self._java, "kafka.Kafka", self._properties]
+        self._process = Process("kafka", command, folder / "kafka.log", folder)
 
     @property
     def secured(self) -> Secured:
@@ -76,32 +78,16 @@ class Broker:
     def format(self) -> None:
         """Makes the folder for its data that of a new cluster."""
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        command: Command = [*self._java, "kafka.tools.StorageTool", "format", "--config", self._properties]
         # Joined by "=", for an id may begin with a dash.
-        asked = ["format", f"--cluster-id={cluster}", "--config", self._properties]
+        command.append(f"--cluster-id={cluster}")
         if self._secured:
-            asked += ["--add-scram", self._secured.scram_record]
-        command = self._java("kafka.tools.StorageTool", *asked)
+            command += ["--add-scram", self._secured.scram_record]
         done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise TestbedError(f"cannot format kafka's folder: {(done.stdout + done.stderr).strip()[-500:]}")
-
-    def _java(self, *program: str | Path) -> Command:
-        logging = self._folder / "log4j2.properties"
-        logging.write_text(_LOGGING)
-        temporary = self._folder / "tmp"
-        temporary.mkdir(exist_ok=True)
-        return [
-            find_java(),
-            "-Xmx512m",
-            # It starts in half the time, and takes a third less work for its first two million records; later, as much.
-            "-XX:TieredStopAtLevel=1",
-            f"-Dlog4j2.configurationFile={logging}",
-            # Its native libraries are unpacked there, and stay when it is killed.
-            f"-Djava.io.tmpdir={temporary}",
-            "-cp",
-            f"{build()['kafka']}/*",
-            *program,
-        ]
+            told = (done.stdout + done.stderr).strip().splitlines()
+            grave = [line for line in told if "Exception" in line or "error:" in line]
+            raise TestbedError(f"cannot format kafka's folder: {[*grave, *told, 'it said nothing'][0][:500]}")
 
     def _answers(self) -> bool:
         """Whether it counts itself among those who serve: the oldest request for metadata, about no topic."""
@@ -113,6 +99,25 @@ class Broker:
         except OSError:
             return False
         return len(answer) == 12 and struct.unpack(">iii", answer)[2] > 0
+
+
+def _java(folder: Path) -> Command:
+    """The start of a command line: what follows is a class of Kafka's, and its arguments."""
+    logging = folder / "log4j2.properties"
+    logging.write_text(_LOGGING)
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return [
+        find_java(),
+        "-Xmx512m",
+        # It starts in half the time, takes a third less work for its first million records, and no more later.
+        "-XX:TieredStopAtLevel=1",
+        f"-Dlog4j2.configurationFile={logging}",
+        # Its native libraries are unpacked there, and stay when it is killed.
+        f"-Djava.io.tmpdir={temporary}",
+        "-cp",
+        f"{build()['kafka']}/*",
+    ]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 
 from infra.testbed.errors import TestbedError
 from infra.testbed.kafka import Broker, kafka
@@ -112,7 +112,7 @@ async def test_a_client_without_a_certificate_is_refused_where_one_is_asked_for(
 
 
 async def test_a_user_without_rights_may_do_nothing(guarded: Broker) -> None:
-    with pytest.raises(ClusterAuthorizationFailedError):
+    with pytest.raises(TopicAuthorizationFailedError):
         await put(b"", **sasl(guarded.secured.sasl_plaintext, guarded.secured.stranger))
 
 
