@@ -14,8 +14,7 @@ def first(error: ValidationError, settings: Any, what: str = "") -> str:
 
     `settings` is what was validated against: a model, or a union of some. The value is not told: it may be a secret.
     """
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
+    fault = _picked(error)
     keys, models = _walk(fault["loc"], settings)
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in keys).lstrip(".")
     match fault["type"]:
@@ -34,6 +33,16 @@ def first(error: ValidationError, settings: Any, what: str = "") -> str:
             said = fault["msg"].removeprefix("Value error, ")
             return f"{key}: {said}" if key else said
     return f"{key or 'the file'}: {fault['msg'][0].lower()}{fault['msg'][1:]}; mend it or leave it out"
+
+
+def where(error: ValidationError, settings: Any) -> tuple[int | str, ...]:
+    """Where that fault is: the keys one has to go down to it."""
+    return tuple(_walk(_picked(error)["loc"], settings)[0])
+
+
+def _picked(error: ValidationError) -> Any:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])
 
 
 def _walk(place: Sequence[int | str], settings: Any) -> tuple[list[int | str], list[type[BaseModel]]]:

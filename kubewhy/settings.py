@@ -1,6 +1,8 @@
 """What a settings file may say: one YAML file, closed models, every default here."""
 
 import logging
+import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,11 +25,12 @@ from kubewhy.brokers import BrokerSettings
 from kubewhy.buckets import BucketSettings
 from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
-from kubewhy.faults import first
+from kubewhy.faults import first, where
 from kubewhy.keys import Key
 from kubewhy.listening import MetricsSettings
 from kubewhy.records import Severity
 from kubewhy.spelling import hint
+from kubewhy.variables import overridden, source
 from sinks.settings import SinkSettings, StdoutSettings
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,8 @@ class ClusterSettings(BaseModel, extra="forbid", frozen=True):
 
 
 def _duration(told: object) -> object:
+    if isinstance(told, timedelta):
+        return told
     if isinstance(told, str):
         return parse_duration(told)
     raise ValueError(f"{told!r} has no unit; write 90s, 15m, 1h30m or 7d")
@@ -179,31 +184,44 @@ class Settings(BaseModel, extra="forbid", frozen=True):
         return self
 
 
-def load(path: Path) -> Settings:
-    """The settings of a file. Raises ConfigError with the file, the key and the remedy."""
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the settings ({error.strerror}); name another file") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: no text file; settings are YAML in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}{_line(error)}: not YAML; mend it there") from None
+def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of a file, if there is one, and of variables, which come before it.
+
+    Raises ConfigError with the file or variable, the key and the remedy.
+    """
+    told, places = overridden(_read(path) if path else None, environ)
+    file = str(path) if path else ""
     try:
         settings = Settings.model_validate({} if told is None else told)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {first(error, Settings)}") from None
+        who = source(where(error, Settings), places, file)
+        raise ConfigError(f"{who}: {first(error, Settings)}") from None
     now = datetime.now(UTC)
     for index, silence in enumerate(settings.silences):
         if silence.until <= now:
             # No reason not to start: that would let a silence which ends take the next restart with it.
             log.warning(
                 "%s: silences[%d].until: %s is in the past; remove this silence, or write a later time",
-                path,
+                source(("silences", index, "until"), places, file),
                 index,
                 silence.until.isoformat(),
             )
     return settings
+
+
+def _read(path: Path) -> object:
+    try:
+        told: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the settings ({error.strerror}); name another file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: no text file; settings are YAML in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}{_line(error)}: not YAML; mend it there") from None
+    except ValueError as error:
+        # YAML's own dates: it does not say where.
+        raise ConfigError(f"{path}: holds a date that is none ({error}); mend it there") from None
+    return told
 
 
 def _line(error: yaml.YAMLError) -> str:

@@ -23,6 +23,7 @@ COMMANDS = {
     "why": "Tell of one object what is wrong with it, and where that comes from.",
     "run": "Watch a cluster, and tell what breaks and what recovers.",
     "worker": "Run one role of a fleet on Kafka.",
+    "topics": "Make the topics that a fleet needs on Kafka, and see whether they are as they have to be.",
     "incidents": "List what is broken now, as a running kubewhy remembers it.",
     "explain": "Have a model explain an incident, or show what would leave for it.",
     "archive": "Look into an archive on S3: at any incident, however long ago.",

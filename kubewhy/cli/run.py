@@ -113,7 +113,7 @@ def command(
         raise click.UsageError(
             "--state goes with a cluster, not with --from: a recording is always told from its start"
         )
-    settings = load(config) if config else Settings()
+    settings = load(config)
     if explain and not settings.explain.backends:
         asked = settings.explain.model_copy(update={"backends": (settings_of(Asking()),)})
         settings = settings.model_copy(update={"explain": asked})

@@ -175,7 +175,7 @@ async def _recorded(settings: Settings, config: Path | None, recording: Path, na
 
 
 def _settings(config: Path | None) -> Settings:
-    return load(config) if config else Settings()
+    return load(config)
 
 
 def _named(settings: Settings, name: str) -> SinkSettings:

@@ -24,6 +24,7 @@ from kubewhy.runtime.kafka import Kafka
 from kubewhy.runtime.reaching import short
 from kubewhy.topics import TOPICS, Topic
 
+_IN_SYNC = "min.insync.replicas"  # more of them loses no more
 _OF_A_TOPIC = 2  # among that of which Kafka describes the configuration
 _AGAIN = 1.0  # seconds later, for brokers hear of a new topic one after the other
 _TRIES = 30
@@ -49,7 +50,7 @@ class Difference(NamedTuple):
     advice: str
 
     def __str__(self) -> str:
-        return f"{self.topic}: {self.what} is {self.found}, and should be {self.wanted}: {self.advice}"
+        return f"{self.topic}: {self.what} {self.found}, should be {self.wanted}: {self.advice}"
 
 
 class Made(NamedTuple):
@@ -112,9 +113,11 @@ def differences(kafka: Kafka, topic: Topic, found: Found) -> Iterator[Difference
             "raise it with kafka-reassign-partitions.sh, or lower kafka.replication in the settings",
         )
     for key, value in declared(kafka, topic).items():
-        if found.config.get(key, "") != value:
-            advice = f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {key}={value}"
-            yield Difference(name, key, found.config.get(key, "not told"), value, advice)
+        is_so = found.config.get(key, "")
+        if is_so == value or (key == _IN_SYNC and is_so.isdecimal() and int(is_so) > int(value)):
+            continue
+        advice = f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {key}={value}"
+        yield Difference(name, key, is_so or "not told", value, advice)
 
 
 async def create(kafka: Kafka, topics: Sequence[Topic]) -> Made:
@@ -152,7 +155,7 @@ async def create(kafka: Kafka, topics: Sequence[Topic]) -> Made:
 def declared(kafka: Kafka, topic: Topic) -> dict[str, str]:
     """The topic's configuration, with what follows from the settings."""
     # What the brokers say they have must not be lost with one of them.
-    return {**topic.config, "min.insync.replicas": "2" if kafka.settings.replication > 2 else "1"}
+    return {**topic.config, _IN_SYNC: "2" if kafka.settings.replication > 2 else "1"}
 
 
 async def _partitions(connection: AIOKafkaConnection, names: list[str]) -> dict[str, tuple[int, int]]:

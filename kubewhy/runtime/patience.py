@@ -16,7 +16,9 @@ def patience(settings: Settings, config: Path | None, labels: Iterable[str], *, 
     told, explain = settings.incidents, bool(settings.explain.backends)
     known = {rule.id for analyzer in enabled() for rule in analyzer.rules}
     if unknown := next((rule for rule in told.holds if rule not in known), None):
-        raise ConfigError(f"{config}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`")
+        raise ConfigError(
+            f"{config or 'the settings'}: incidents.holds: no rule {unknown}{hint(unknown, known)}; see `kubewhy rules`"
+        )
     if no_hold:
         return Incidents(labels=labels, explain=explain)
     profile = PROFILES[told.profile]

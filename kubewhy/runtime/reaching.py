@@ -55,8 +55,9 @@ async def connected(options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConnect
 
 def short(error: BaseException) -> str:
     """What an error says, in so many words as a line has room for."""
-    if isinstance(error, OSError) and error.errno and error.errno > 0:
-        return os.strerror(error.errno)
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        # asyncio has words of its own there; a name that is not known has numbers of its own.
+        return os.strerror(error.errno) if error.errno > 0 else error.strerror
     told = " ".join(str(error).split()) or type(error).__name__
     return told[:200]
 
