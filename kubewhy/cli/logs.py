@@ -15,6 +15,10 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 # Vendors' libraries would log prompts, session keys and tracebacks. What their errors mean, backends say.
 _QUIET = ("anthropic", "azure", "boto3", "botocore", "google", "google_genai", "keyring", "msal", "openai", "urllib3")
 
+# Theirs tell what is done, and of trouble that is over in a moment; what goes on is told by us. -vv shows all but the
+# bytes of each request, among which are passwords.
+_CHATTY = {"aiokafka": logging.NOTSET, "aiokafka.conn": logging.INFO, "faust": logging.NOTSET, "mode": logging.NOTSET}
+
 
 class TextFormatter(logging.Formatter):
     """`12:00:01 warning kubewhy.x: message key=value`."""
@@ -61,13 +65,16 @@ def _set_up(context: click.Context, parameter: click.Parameter, value: str) -> N
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for name in _QUIET:
+    for name in (*_QUIET, *_CHATTY):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _lower(context: click.Context, parameter: click.Parameter, count: int) -> None:
     if count:
         logging.getLogger().setLevel(logging.DEBUG if count > 1 else logging.INFO)
+    if count > 1:
+        for name, level in _CHATTY.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def log_format(command: Callable[..., Any]) -> Callable[..., Any]:
