@@ -1,156 +1,273 @@
-"""A fold over the partitions of a topic, with what it remembers in a Faust table. The only file that imports faust."""
+"""A fold over the partitions of a topic, with its rows in a Faust table. The only file that imports faust.
+
+Faust has the group of workers and its assignments, with standbys, brings the table back from its changelog, and gives
+the records. What it does not guarantee is done here: rows are written to the changelog by an idempotent producer and
+waited for, and only what is told and kept is committed. docs/decisions/0011-state-on-kafka.md has the reasons.
+"""
 
 import asyncio
 import logging
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import faust
+from aiokafka import AIOKafkaProducer
+from faust.types import TP
 
-from kubewhy.events import Message
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher, dead
-from kubewhy.topics import FAILURES, INCIDENTS
+from kubewhy.errors import ConfigError
+from kubewhy.runtime.declaring import ready
+from kubewhy.runtime.kafka import SESSION_SECONDS, Kafka, forever
+from kubewhy.runtime.keeping import Arrived, Fold, Folded, Keeping, Rows, Skipped
+from kubewhy.runtime.publishing import Publisher
+from kubewhy.topics import FAILURES, INCIDENTS, MEBIBYTE
+
+__all__ = ["Arrived", "Fold", "Folded", "fold"]
 
 log = logging.getLogger(__name__)
 
-_STAGE = "explainer"
+GROUP = "explainer"
+_DRAIN_SECONDS = 5.0  # for what is at work when a partition goes elsewhere, or all ends
+_STOP_SECONDS = 20.0
+_AGAIN_SECONDS = 2.0
 
 
-class Arrived(NamedTuple):
-    """A record of the topic, and when the broker had it."""
+async def fold(kafka: Kafka, what: Fold, *, group: str = GROUP, standby: int = 0) -> None:
+    """Until cancelled; whatever is through by then is committed. Raises ConfigError."""
+    _quiet()
+    while True:
+        await ready(kafka, FAILURES, INCIDENTS)
+        async with kafka.producer() as producer:
+            reason = await _Worker(kafka, what, producer, group, standby).run()
+        log.warning("the explainer lost its place in its group (%s); it begins again, and nothing is lost", reason)
+        await asyncio.sleep(_AGAIN_SECONDS)
 
+
+class _Record(NamedTuple):
+    """As consumers have it."""
+
+    topic: str
     partition: int
     offset: int
-    at: datetime
+    timestamp: int
     key: bytes
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
 
 
-class Folded(NamedTuple):
-    """What a record comes to. The messages have arrived before the rows are kept; None deletes one."""
+class _Worker:
+    """One member of the group, from its start to its end."""
 
-    messages: Sequence[Message] = ()
-    rows: Mapping[str, bytes | None] = {}
-
-
-class Fold(Protocol):
-    """What is run here: it goes from record to record, and remembers nothing but its rows."""
-
-    def begin(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
-        """It is ours from now on, as those rows say; that replaces what there was of it before."""
-        ...
-
-    def end(self, partition: int) -> None:
-        """It went elsewhere."""
-        ...
-
-    def feed(self, record: Arrived) -> Folded: ...
-
-    def turn(self, partition: int) -> Sequence[Message]:
-        """Once a second for each partition that is ours: what is to be sent, ticks among it."""
-        ...
-
-
-async def fold(
-    kafka: Kafka, what: Fold, *, folder: Path | None = None, group: str = "explainer", standby: int = 0
-) -> None:
-    """Until cancelled. Raises ConfigError."""
-    await kafka.reached()
-    with tempfile.TemporaryDirectory() as scratch:
-        app = faust.App(
-            kafka.group(group),
-            broker=[f"kafka://{server}" for server in kafka.settings.servers],
-            store="memory://",
-            datadir=str(folder or scratch),
-            key_serializer="raw",
-            value_serializer="raw",
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            web_enabled=False,
-            broker_session_timeout=10.0,
-            broker_heartbeat_interval=2.0,
-            broker_commit_interval=1.0,
-            stream_buffer_maxsize=4096,
-            table_standby_replicas=standby,
-            producer_compression_type="lz4",
-        )
-        reports = app.topic(kafka.name(FAILURES), key_serializer="raw", value_serializer="raw", allow_empty=True)
-        changelog = app.topic(
-            kafka.name(INCIDENTS),
+    def __init__(self, kafka: Kafka, what: Fold, producer: AIOKafkaProducer, group: str, standby: int) -> None:
+        self._kafka, self._producer = kafka, producer
+        self._topic, self._changelog = kafka.name(FAILURES), kafka.name(INCIDENTS)
+        self._publisher = Publisher(kafka, producer)
+        self._keeping = Keeping(what, self._publisher.send, self._put)
+        # Faust's types leave out much of what it has.
+        self._app: Any = _app(kafka, group, standby)
+        app = self._app
+        raw: dict[str, Any] = {"key_serializer": "raw", "value_serializer": "raw", "acks": False, "allow_empty": True}
+        self._table = app.Table(
+            "incidents",
             key_type=bytes,
             value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
-            acks=False,
-            maxsize=131_072,
-            allow_empty=True,
+            changelog_topic=app.topic(self._changelog, key_type=bytes, value_type=bytes, maxsize=131_072, **raw),
         )
-        table = app.Table("incidents", key_type=bytes, value_type=bytes, changelog_topic=changelog)
-        ours: set[int] = set()
+        self._table.recovered = self._recovered
+        app.agent(app.topic(self._topic, **raw), name="fold")(self._feed)
+        app.on_rebalance_complete.connect(self._hold)
+        app.on_partitions_revoked.connect(self._revoked)
+        self._first: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._ours = asyncio.Event()
 
-        async def recovered() -> None:
-            now = {tp.partition for tp in app.assignor.assigned_actives() if tp.topic == kafka.name(FAILURES)}
-            for partition in ours - now:
-                what.end(partition)
-            for partition in now - ours:
-                mark = f"{partition}/".encode()
-                what.begin(
-                    partition, [(key[len(mark) :].decode(), row) for key, row in table.items() if key.startswith(mark)]
-                )
-            ours.clear()
-            ours.update(now)
+    async def run(self) -> str:
+        """Returns why it ended. Raises ConfigError."""
+        tasks = [asyncio.create_task(each) for each in (self._live(), self._turns(), self._commits())]
+        try:
+            done, _ = await asyncio.wait([*tasks, self._keeping.failed], return_when=asyncio.FIRST_COMPLETED)
+            error = done.pop().exception()
+        finally:
+            await self._stop(tasks)
+        if isinstance(error, ConfigError):
+            raise error
+        return " ".join(str(error or self._app.crash_reason or "it ended").split())[:200]
 
-        table.on_recover(recovered)
+    async def _live(self) -> None:
+        await self._app.start()
+        await self._app.wait_until_stopped()
 
-        async def hold(*_: Any, **__: Any) -> None:
-            app.consumer.stop_flow()
-            app.flow_control.suspend()
+    async def _stop(self, tasks: Iterable["asyncio.Task[None]"]) -> None:
+        for task in tasks:
+            task.cancel()
+        self._app.flow_control.suspend()
+        await self._drain()
+        for partition in self._keeping.partitions:
+            self._keeping.end(partition)
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._app.stop()
+        except TimeoutError:
+            log.info("the consumer did not end in time")
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-        app.on_rebalance_complete.connect(hold)
+    async def _drain(self) -> None:
+        """What is at work is brought to its end, and committed."""
+        self._ours.clear()
+        await self._keeping.drain(_DRAIN_SECONDS)
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._commit()
+        except TimeoutError:
+            log.info("cannot commit in time; another worker does some again")
 
-        async with kafka.producer() as producer:
-            publisher = Publisher(kafka, producer)
-
-            async def run(stream: Any) -> None:
-                async for event in stream.events():
-                    told = event.message
-                    try:
-                        at = datetime.fromtimestamp(told.timestamp, UTC)
-                        folded = what.feed(
-                            Arrived(told.partition, told.offset, at, told.key, told.value, told.headers or ())
-                        )
-                    except Exception as error:  # noqa: BLE001 - one record must not end the others
-                        log.warning("a record cannot be folded: %s", type(error).__name__)
-                        folded = Folded([dead(_STAGE, "a bug in kubewhy", _Origin(told))])
-                    if folded.messages:
-                        await publisher.send(folded.messages)
-                    for key, row in folded.rows.items():
-                        whole = f"{told.partition}/{key}".encode()
-                        if row is None:
-                            table.pop(whole, None)
-                        else:
-                            table[whole] = row
-
-            app.agent(reports, name="fold")(run)
-            await app.start()
+    async def _feed(self, stream: Any) -> None:
+        feed, keeping = self._keeping.feed, self._keeping
+        async for event in stream.events():
+            told = event.message
+            at = round(told.timestamp * 1000)
             try:
-                while True:
-                    await asyncio.sleep(1)
-                    for partition in sorted(ours):
-                        await publisher.send(what.turn(partition))
-            finally:
-                await app.stop()
+                feed(_Record(told.topic, told.partition, told.offset, at, told.key, told.value, told.headers or ()))
+            except Skipped as error:
+                keeping.fail(error)
+            if keeping.full:
+                await keeping.room()
+
+    async def _put(self, partition: int, records: Sequence[tuple[bytes, bytes | None]]) -> int:
+        last = -1
+
+        async def attempt() -> None:
+            nonlocal last
+            futures = [await self._producer.send(self._changelog, row, key, partition) for key, row in records]
+            last = (await asyncio.gather(*futures))[-1].offset
+
+        await forever(attempt, f"keeping rows on {self._kafka.settings.called}")
+        return last
+
+    async def _turns(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await self._ours.wait()
+            await self._publisher.send(self._keeping.turn())
+
+    async def _commits(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await self._ours.wait()
+            await self._commit()
+
+    async def _commit(self) -> None:
+        done = self._keeping.done()
+        offsets = {TP(self._topic, place): to for place, to in done.items() if to != self._committed.get(place)}
+        if offsets and await self._app.consumer._commit(offsets):
+            self._committed |= {place.partition: to for place, to in offsets.items()}
+
+    async def _revoked(self, *_: Any, **__: Any) -> None:
+        await self._drain()
+
+    async def _hold(self, *_: Any, **__: Any) -> None:
+        """Before the records come: Faust resumes their partitions before it seeks, and what comes between is lost."""
+        app = self._app
+        app.consumer.stop_flow()
+        app.flow_control.suspend()
+        places = [place for place in app.consumer.assignment() if place.topic == self._topic]
+        if not places:
+            self._first = {}
+            return
+        committed = await app.consumer.seek_to_committed()
+        earliest = await app.consumer.earliest_offsets(*places)
+        self._first = {place.partition: max(committed.get(place) or 0, earliest[place]) for place in places}
+
+    def _recovered(self, rows: Mapping[int, Rows]) -> None:
+        """The rows of each partition that is ours are there; no record comes before this has returned."""
+        try:
+            for partition in self._keeping.partitions:
+                if partition not in rows:
+                    self._keeping.end(partition)
+            for partition, kept in rows.items():
+                self._keeping.begin(partition, kept, self._first[partition])
+        except Exception as error:  # noqa: BLE001 - Faust would swallow it
+            self._keeping.fail(error)
+        self._committed = dict(self._first)
+        self._ours.set()
 
 
-class _Origin:
-    """As a consumer's record has it."""
+class _Table(faust.Table[bytes, bytes]):
+    """Keeps the rows by partition, as far as marks conclude them."""
 
-    def __init__(self, told: Any) -> None:
-        self.topic, self.partition, self.offset = told.topic, told.partition, told.offset
-        self.timestamp = int(told.timestamp * 1000)
-        self.key, self.value, self.headers = told.key, told.value, told.headers or ()
+    recovered: Callable[[Mapping[int, Rows]], None]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._kept: dict[int, Rows] = {}
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """What went elsewhere is forgotten; what is new, is read from the first record on."""
+        ours = {place for place in assigned if place.topic == self.changelog_topic_name}
+        self._kept = {place.partition: self._kept.get(place.partition) or self._new(place) for place in ours}
+
+    def _new(self, place: TP) -> Rows:
+        app: Any = self.app
+        app.tables.recovery.revoke(place)
+        return Rows(place.partition)
+
+    def persisted_offset(self, place: TP) -> int | None:
+        """Up to where it needs not be read again."""
+        kept = self._kept.get(place.partition)
+        return kept.read if kept and kept.read >= 0 else None
+
+    def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
+        for event in batch:
+            told = event.message
+            if told.partition in self._kept:
+                self._kept[told.partition].take(told.offset, told.key, told.value)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        self.recovered({place.partition: self._kept[place.partition] for place in active_tps})
+
+
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """It needs none."""
+
+
+def _app(kafka: Kafka, group: str, standby: int) -> faust.App:
+    return _App(
+        kafka.group(group),
+        Table=_Table,
+        broker=[f"kafka://{server}" for server in kafka.settings.servers],
+        broker_client_id=kafka.options["client_id"],
+        broker_credentials=_credentials(kafka.options),
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=SESSION_SECONDS / 5,
+        broker_rebalance_timeout=30.0,
+        consumer_max_fetch_size=2 * MEBIBYTE,
+        stream_buffer_maxsize=4096,
+        store="memory://",
+        table_standby_replicas=standby,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+
+
+def _credentials(options: Mapping[str, Any]) -> Any:
+    protocol, context = options["security_protocol"], options.get("ssl_context")
+    if provider := options.get("sasl_oauth_token_provider"):
+        return faust.OAuthCredentials(oauth_cb=provider, ssl_context=context)
+    if protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            mechanism=options["sasl_mechanism"],
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context else None
+
+
+def _quiet() -> None:
+    """What Faust logs is for those who look into it, with -vv."""
+    level = logging.NOTSET if logging.getLogger().isEnabledFor(logging.DEBUG) else logging.CRITICAL + 1
+    for name in ("faust", "mode"):
+        logging.getLogger(name).setLevel(level)
