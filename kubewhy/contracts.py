@@ -66,6 +66,7 @@ class Manner:
     apart: timedelta = timedelta(0)  # between two calls
     aside: bool = False  # what digests stand for is given all at once, besides: the sink puts it off itself
     often: timedelta | None = None  # `spare` is called so often at least: something comes due by itself
+    shared: bool = False  # several processes may give to it at once, each what others do not
 
 
 class Sink(Protocol):

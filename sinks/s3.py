@@ -17,7 +17,7 @@ AT_MOST = 1000
 class S3Sink:
     """Names tell what is in an object, so one that is there already is the same, and stays."""
 
-    manner = Manner(at_most=AT_MOST, span=timedelta(minutes=1), worst_first=False)
+    manner = Manner(at_most=AT_MOST, span=timedelta(minutes=1), worst_first=False, shared=True)
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket

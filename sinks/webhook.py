@@ -96,7 +96,7 @@ def smaller(finding: Finding) -> Finding:
 class WebhookSink:
     """With `texts` in Alertmanager's format, else as CloudEvents; signed where there is a key."""
 
-    manner = Manner(at_most=1)
+    manner = Manner(at_most=1, shared=True)
 
     def __init__(self, name: str, poster: Poster, texts: Texts | None, key: bytes | None = None) -> None:
         self._name = name

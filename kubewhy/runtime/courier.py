@@ -46,6 +46,7 @@ class Courier:
         self._failing_since = 0.0
         self._mending = False  # only a person can help
         self._said: set[str] = set()
+        self._at_work = asyncio.Lock()
 
     def stamp(self, finding: Finding) -> dict[str, bytes | None]:
         """The rows by which it waits from `go` on."""
@@ -73,7 +74,8 @@ class Courier:
             self._woken.clear()
             if self._may_spare or self._outbox.is_due(self._sink.manner, self._until):
                 await asyncio.sleep(self._next_call - asyncio.get_running_loop().time())
-                await self._call()
+                async with self._at_work:
+                    await self._call()
                 self._moved.set()
             else:
                 await self._wait()
@@ -107,6 +109,15 @@ class Courier:
                 break
         if self._outbox:
             self._tell("not all could be delivered before the end")
+
+    async def rest(self, running: "asyncio.Task[None]", seconds: float) -> None:
+        """Ends `run` between two calls, or at last within one that takes longer than so many seconds."""
+        try:
+            async with asyncio.timeout(seconds), self._at_work:
+                running.cancel()
+        except TimeoutError:
+            running.cancel()
+        await asyncio.wait([running], timeout=seconds)
 
     @property
     def _until(self) -> datetime:

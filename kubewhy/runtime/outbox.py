@@ -55,11 +55,13 @@ class SinkMemo:
             yield key.removeprefix(self._prefix), value
 
 
-class Dead(msgspec.Struct, frozen=True):
-    """A finding that the sink refused for good."""
+class Dead(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A finding that the sink refused for good, and where it stands, if that is on Kafka."""
 
     reason: str
     finding: Finding
+    partition: int = -1
+    offset: int = -1
 
 
 class Outbox:
