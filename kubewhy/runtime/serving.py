@@ -5,6 +5,7 @@ So it answers also while the process hangs, and nobody who asks slowly, or nonse
 
 import asyncio
 import logging
+import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +23,6 @@ from kubewhy.runtime.health import Answer, Health
 log = logging.getLogger(__name__)
 
 _PATIENCE = 10.0  # seconds for one question, from its first byte to the last of the answer
-_LOOKING = 5.0  # and for reading what metrics show
 _LONGEST = 8192  # bytes of a line
 _MOST_LINES = 100
 _AT_ONCE = 256
@@ -38,7 +38,9 @@ class Shows(Protocol):
 
 
 @asynccontextmanager
-async def serving(settings: MetricsSettings | None, metrics: Shows, health: Health) -> AsyncIterator[int | None]:
+async def serving(
+    settings: MetricsSettings | None, metrics: Shows, health: Health, patience: float = _PATIENCE
+) -> AsyncIterator[int | None]:
     """Answers meanwhile, and says on which port; without settings, nowhere. Raises ConfigError where it cannot listen.
 
     The loop it is called in is the one that has to turn, and in which metrics are looked at.
@@ -46,7 +48,7 @@ async def serving(settings: MetricsSettings | None, metrics: Shows, health: Heal
     if settings is None:
         yield None
         return
-    server = _Server(_listen(settings), metrics, health)
+    server = _Server(_listen(settings), metrics, health, patience)
     beating = asyncio.create_task(health.beating())
     server.start()
     try:
@@ -62,8 +64,10 @@ def _listen(settings: MetricsSettings) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
+        # Names that cannot be found have numbers below 0, and words of their own; to others Python adds the address.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise ConfigError(
-            f"metrics.listen: cannot listen on {settings.listen} ({error.strerror or error}): "
+            f"metrics.listen: cannot listen on {settings.listen} ({why}): "
             "name another address, or end what listens there"
         ) from None
 
@@ -71,10 +75,10 @@ def _listen(settings: MetricsSettings) -> socket.socket:
 class _Server(threading.Thread):
     """Its thread ends with the process at the latest."""
 
-    def __init__(self, listening: socket.socket, metrics: Shows, health: Health) -> None:
+    def __init__(self, listening: socket.socket, metrics: Shows, health: Health, patience: float) -> None:
         super().__init__(name="metrics", daemon=True)
         self.port: int = listening.getsockname()[1]
-        self._listening, self._metrics, self._health = listening, metrics, health
+        self._listening, self._metrics, self._health, self._patience = listening, metrics, health, patience
         self._main = asyncio.get_running_loop()
         self._own = asyncio.new_event_loop()
         self._over = asyncio.Event()
@@ -104,12 +108,13 @@ class _Server(threading.Thread):
             for task in asking:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
+            await asyncio.sleep(0)  # what is closed is so in the loop's next turn
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._asking += 1
         try:
             if self._asking <= _AT_ONCE:
-                async with asyncio.timeout(_PATIENCE):
+                async with asyncio.timeout(self._patience):
                     if asked := await _read(reader):
                         writer.write(await self._reply(asked))
                         await writer.drain()
@@ -134,10 +139,10 @@ class _Server(threading.Thread):
         # What is read is the other loop's, and only there it holds still. Where that hangs, the rest is shown anyway.
         looking = asyncio.run_coroutine_threadsafe(self._metrics.look(), self._main)
         try:
-            async with asyncio.timeout(_LOOKING):
+            async with asyncio.timeout(self._patience / 2):
                 await asyncio.wrap_future(looking)
         except TimeoutError:
-            log.info("metrics are shown as they were: the loop has not turned for %.0f s", _LOOKING)
+            log.info("metrics are shown as they were, for the loop does not turn")
         return Answer(True, *self._metrics.text(accept))
 
 
