@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SESSION_SECONDS = 10.0
 _BETWEEN = (1.0, 2.0, 4.0, 8.0)  # seconds between two tries to reach the brokers, the last one for ever
+_UNUSABLE = "kafka.tls.{}: cannot use {} ({}): name files in PEM that can be read, and a key without a password"
 
 
 class Kafka:
@@ -149,24 +150,31 @@ def security(settings: BrokerSettings, environ: Mapping[str, str]) -> dict[str, 
     if settings.tls:
         told["ssl_context"] = _context(settings.tls)
     if settings.sasl:
-        told |= _sasl(settings.sasl, environ)
+        told |= _sasl(settings.sasl, environ, settings.tls is not None)
     return told
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"kafka.tls: cannot use the files ({error}): name files in PEM that can be read") from None
+    except OSError as error:
+        raise ConfigError(_UNUSABLE.format("ca_file", settings.ca_file, short(error))) from None
+    if settings.cert_file:
+        try:
+            # With a password, or OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+        except OSError as error:
+            files = " and ".join(str(each) for each in (settings.cert_file, settings.key_file) if each)
+            raise ConfigError(_UNUSABLE.format("cert_file", files, short(error))) from None
     return context
 
 
-def _sasl(settings: SaslSettings, environ: Mapping[str, str]) -> dict[str, Any]:
+def _sasl(settings: SaslSettings, environ: Mapping[str, str], encrypted: bool) -> dict[str, Any]:
     if settings.mechanism == "AWS_MSK_IAM":
         return {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": _iam(settings.region or "")}
     assert settings.password
+    if settings.mechanism == "PLAIN" and not encrypted:
+        log.warning("kafka: the password goes over the network in the clear; turn on kafka.tls if the brokers have it")
     try:
         password = read(settings.password, environ)
     except ConfigError as error:

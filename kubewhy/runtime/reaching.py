@@ -23,14 +23,15 @@ from kubewhy.errors import ConfigError, RetryLater
 
 _ASKING = 10.0  # seconds that a broker may take to answer
 _TRIED = 3  # brokers, of however many
-_REFUSED = (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    SaslAuthenticationFailed,
-    UnsupportedSaslMechanismError,
-)
+_REFUSED = (AuthenticationFailedError, AuthenticationMethodNotSupported, SaslAuthenticationFailed)
 # What OpenSSL says of a certificate, by https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/
 _EXPIRED, _OTHER_NAME = 10, (62, 64)
+_WANTED = {
+    "PLAINTEXT": "plain text, with neither kafka.tls nor kafka.sasl",
+    "SSL": "kafka.tls without kafka.sasl",
+    "SASL_PLAINTEXT": "kafka.sasl without kafka.tls",
+    "SASL_SSL": "kafka.sasl over kafka.tls",
+}
 _ELSEWHERE = (
     "the brokers name themselves otherwise than kafka.servers does, and cannot be reached so: {}; "
     "mend their advertised.listeners"
@@ -55,11 +56,19 @@ async def connected(options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaConnect
 
 def short(error: BaseException) -> str:
     """What an error says, in so many words as a line has room for."""
-    if isinstance(error, OSError) and error.errno and error.strerror:
+    match error:
+        case ssl.SSLError():  # its numbers are those of OpenSSL
+            told = (error.reason or str(error)).replace("_", " ")
         # asyncio has words of its own there; a name that is not known has numbers of its own.
-        return os.strerror(error.errno) if error.errno > 0 else error.strerror
-    told = " ".join(str(error).split()) or type(error).__name__
-    return told[:200]
+        case OSError(errno=int(number), strerror=str(said)):
+            told = os.strerror(number) if number > 0 else said
+        case KafkaError(args=(str(said), *_)):
+            told = said  # without the number and the name that it puts before
+        case KafkaError():
+            told = type(error).__name__
+        case _:
+            told = str(error)
+    return " ".join(told.split())[:200] or type(error).__name__
 
 
 async def _first(servers: Sequence[str], options: Mapping[str, Any]) -> tuple[AIOKafkaConnection, list[str]]:
@@ -89,24 +98,30 @@ async def _sent_on(brokers: Sequence[str], options: Mapping[str, Any]) -> None:
 
 
 async def _one(server: str, options: Mapping[str, Any]) -> tuple[AIOKafkaConnection, list[str]]:
-    speaks = f"does it speak {options['security_protocol']}?"
+    wanted = _WANTED[options["security_protocol"]]
     try:
         async with asyncio.timeout(_ASKING):
             return await _let_in(server, options)
+    except UnsupportedSaslMechanismError:
+        mechanism = options["sasl_mechanism"]
+        raise ConfigError(f"kafka: {server} does not take {mechanism}: write another kafka.sasl.mechanism") from None
+    except IllegalSaslStateError:
+        raise ConfigError(f"kafka: {server} wants no name or password: leave kafka.sasl out") from None
     except _REFUSED as error:
         raise ConfigError(
             f"kafka: {server} refuses us ({short(error)}): check kafka.sasl, and the secret it names"
         ) from None
-    except IllegalSaslStateError:
-        raise ConfigError(f"kafka: {server} wants no name or password: leave kafka.sasl out") from None
     except ssl.SSLCertVerificationError as error:
         raise ConfigError(f"kafka: the certificate of {server} {_distrusted(error)}") from None
-    except ssl.SSLError as error:
-        raise RetryLater(f"{server} and we do not agree on TLS ({error.reason}); {speaks}") from None
     except TimeoutError:
-        raise RetryLater(f"{server} does not answer; {speaks}") from None
-    except (ConnectionResetError, ConnectionAbortedError, KafkaConnectionError):
-        raise RetryLater(f"{server} hangs up; {speaks}") from None
+        raise RetryLater(f"{server} does not answer; does it take {wanted}?") from None
+    except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, KafkaConnectionError) as error:
+        told = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
+        if isinstance(told, ssl.SSLError) and "CERTIFICATE" in (told.reason or ""):  # so it says of ours
+            raise ConfigError(
+                f"kafka: {server} wants a certificate of ours that it trusts: name one in kafka.tls.cert_file"
+            ) from None
+        raise RetryLater(f"{server} hangs up; does it take {wanted}?") from None
     except (OSError, KafkaError) as error:
         raise RetryLater(f"cannot reach {server} ({short(error)})") from None
 
