@@ -138,7 +138,12 @@ class Kafka:
 
 def partition_of(cluster: str, partitions: int) -> int:
     """Where all goes that belongs to one cluster: as Kafka's own clients place a key."""
-    place: int = (murmur2(cluster.encode()) & 0x7FFFFFFF) % partitions
+    return place_of(cluster.encode(), partitions)
+
+
+def place_of(key: bytes, partitions: int) -> int:
+    """The partition of a key."""
+    place: int = (murmur2(key) & 0x7FFFFFFF) % partitions
     return place
 
 
