@@ -5,10 +5,8 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from functools import partial
 from typing import Any, Protocol
 
-from aiokafka.errors import KafkaError
 from msgspec import Struct
 
 from analyzers.stage import AnalyzerStage
@@ -21,6 +19,8 @@ from kubewhy.runtime.publishing import Publisher
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 500  # records on their way, and as many waiting
+_AGAIN = 1.0  # seconds, where the brokers take nothing
 _STANDING_BY = 30.0  # seconds that one which is active no more stays ready to go on
 
 
@@ -59,17 +59,20 @@ class Collecting:
         """Until cancelled. Raises ConfigError as what collects does."""
         election = Election(self._kafka, self._cluster, self._member, self._clock)
         async with self._kafka.producer() as producer, election:
-            publisher = Publisher(self._kafka, producer)
             while True:
                 term = await election.won(producer)
-                self._active(term)
+                source = self._start(term)
+                leaving = _Leaving(Publisher(self._kafka, producer), source)
+                sending = asyncio.create_task(leaving.run())
                 try:
-                    await self._collect(election, publisher, producer, term)
+                    self._active(term)
+                    await self._collect(election, leaving, source, producer, term)
                 finally:
                     self._active(None)
+                    sending.cancel()
+                    await asyncio.gather(sending, return_exceptions=True)
 
-    async def _collect(self, election: Election, publisher: Publisher, producer: Any, term: int) -> None:
-        source = self._start(term)
+    async def _collect(self, election: Election, leaving: "_Leaving", source: Source, producer: Any, term: int) -> None:
         async with aclosing(source.evidence()) as records:
             async for record in records:
                 if not election.ours:
@@ -82,18 +85,8 @@ class Collecting:
                     except TimeoutError:
                         return
                     self._active(term)
-                await self._publish(publisher, source, record)
-
-    async def _publish(self, publisher: Publisher, source: Source, record: Struct) -> None:
-        """Hands it over. What does not arrive in time is said again as it is then."""
-        for told in self._messages(record):
-            try:
-                future = await publisher.begin(told)
-            except KafkaError:
-                _lost(source, record)
-                continue
-            future.add_done_callback(partial(_done, source, record))
-        self._published(record)
+                await leaving.put(record, self._messages(record))
+                self._published(record)
 
     def _messages(self, record: Struct) -> Iterable[Message]:
         if isinstance(record, Heartbeat):
@@ -104,11 +97,37 @@ class Collecting:
         return [message(record)]
 
 
-def _done(source: Source, record: Struct, future: "asyncio.Future[Any]") -> None:
-    if future.cancelled() or future.exception():
-        _lost(source, record)
+class _Leaving:
+    """What is on its way to the brokers: all that waits goes at once. What does not arrive is said again as it is then.
 
+    With the brokers away, nothing but what is on its way is kept: whoever puts more has to wait.
+    """
 
-def _lost(source: Source, record: Struct) -> None:
-    if isinstance(record, Evidence):
-        source.lost(record)
+    def __init__(self, publisher: Publisher, source: Source) -> None:
+        self._publisher, self._source = publisher, source
+        self._waiting: list[tuple[Struct, Message]] = []
+        self._more, self._room = asyncio.Event(), asyncio.Event()
+
+    async def put(self, record: Struct, messages: Iterable[Message]) -> None:
+        """Returns once there is room for it."""
+        while len(self._waiting) >= _AT_ONCE:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting += ((record, told) for told in messages)
+        self._more.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            batch, self._waiting = self._waiting, []
+            self._room.set()
+            failed = await self._publisher.once([told for _, told in batch])
+            if not failed:
+                continue
+            lost = set(map(id, failed))
+            for record, told in batch:
+                if id(told) in lost and isinstance(record, Evidence):
+                    self._source.lost(record)
+            await asyncio.sleep(_AGAIN)

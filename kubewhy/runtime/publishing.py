@@ -68,7 +68,7 @@ class Publisher:
             partition = self._kafka.partition(told)
             if partition is None:
                 partition = place_of(told.key, self._kafka.settings.partitions)
-            places.setdefault((self._kafka.name(told.topic), partition), []).append(fitting(told))
+            places.setdefault((self._kafka.name(told.topic), partition), []).append(told)
         return places
 
     async def _batches(
@@ -83,7 +83,7 @@ class Publisher:
         begun = 0
         while begun < len(messages):
             builder, end = self._producer.create_batch(), begun
-            for told in messages[begun:]:
+            for told in map(fitting, messages[begun:]):
                 if not builder.append(key=told.key, value=told.value, timestamp=None, headers=told.headers):
                     break
                 end += 1
