@@ -331,18 +331,18 @@ async def test_without_settings_it_listens_nowhere() -> None:
 
 async def test_it_ends_with_what_it_is_asked_for_also_after_an_error() -> None:
     began = time.monotonic()
-    opened: list[asyncio.StreamReader] = []
+    opened: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def work() -> None:
         async with served() as port:
-            reader, _ = await asyncio.open_connection("127.0.0.1", port)
-            opened.append(reader)
+            opened.append(await asyncio.open_connection("127.0.0.1", port))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         await work()
     with suppress(ConnectionError):
-        assert await opened[0].read() == b""
+        assert await opened[0][0].read() == b""
+    opened[0][1].close()
     assert time.monotonic() - began < 5
     assert not any(thread.name == "metrics" for thread in threading.enumerate())
 

@@ -82,7 +82,7 @@ class _Server(threading.Thread):
         self._main = asyncio.get_running_loop()
         self._own = asyncio.new_event_loop()
         self._over = asyncio.Event()
-        self._asking = 0
+        self._asking: set[asyncio.Task[Any]] = set()
 
     def run(self) -> None:
         """Until it is stopped."""
@@ -104,16 +104,19 @@ class _Server(threading.Thread):
             await self._over.wait()
         finally:
             server.close()
-            asking = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in asking:
-                task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
+            # Those who have only just come are in no hands yet, so more than one round may be needed.
+            while left := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in self._asking:
+                    task.cancel()
+                await asyncio.wait(left)
             await asyncio.sleep(0)  # what is closed is so in the loop's next turn
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._asking += 1
+        task = asyncio.current_task()
+        assert task
+        self._asking.add(task)
         try:
-            if self._asking <= _AT_ONCE:
+            if len(self._asking) <= _AT_ONCE:
                 async with asyncio.timeout(self._patience):
                     if asked := await _read(reader):
                         writer.write(await self._reply(asked))
@@ -121,7 +124,7 @@ class _Server(threading.Thread):
         except (TimeoutError, OSError):
             writer.transport.abort()
         finally:
-            self._asking -= 1
+            self._asking.discard(task)
             writer.close()
 
     async def _reply(self, asked: "_Asked") -> bytes:
