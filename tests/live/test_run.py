@@ -4,26 +4,22 @@ import json
 import random
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
 
-from benchmarks import changes, filling, shop
+from benchmarks import filling
 from infra.testbed.control_plane import ControlPlane
 from tests.live.audited import audited, granted
+from tests.live.churn import PER_SECOND, SIZE, Churn, analyzed, open_failures
 from tests.live.cli import KUBEWHY, analyze, kubewhy
 
 pytestmark = pytest.mark.live
 
-SIZE = filling.Size(pods=20 * filling.PER_APP + 120, nodes=10, lone=120)
-PER_SECOND = 100
 KILLED = 20
-Broken = set[tuple[Any, Any, str]]
 
 
 @pytest.fixture(scope="module")
@@ -41,65 +37,6 @@ def kubeconfig(plane: ControlPlane) -> Path:
 def begin(kubeconfig: Path, *args: str, out: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
     command: list[str | Path] = [KUBEWHY, "run", "-o", "json", "--no-hold", "--kubeconfig", kubeconfig, *args]
     return subprocess.Popen(command, stdout=out, text=True)
-
-
-def open_failures(lines: str) -> Broken:
-    """What is open after these findings: root, object and rule."""
-    newest = {finding["incident"]["id"]: finding["incident"] for finding in map(json.loads, lines.splitlines())}
-    return {
-        (named(each["root"]), named(told["object"]), told["rule"])
-        for each in newest.values()
-        if each["state"] == "open"
-        for told in each["failures"]
-    }
-
-
-def analyzed(report: dict[str, Any]) -> Broken:
-    return {
-        (named(each["root"]), named(each), told["rule"]) for each in report["diagnoses"] for told in each["failures"]
-    }
-
-
-def named(told: dict[str, Any]) -> tuple[str, str, str]:
-    return told["kind"], told.get("namespace") or "", told["name"]
-
-
-class Churn:
-    """A hundred changes a second, until told to stop: pods break in every way, recover, go and come."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane, self._over = plane, threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.done = 0
-
-    def __enter__(self) -> "Churn":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.is_set():
-            changes.at_rate(PER_SECOND, 1.0, partial(self._change, self.done))
-            self.done += PER_SECOND
-
-    def _change(self, begun: int, number: int) -> None:
-        number += begun
-        lap, place = divmod(number, SIZE.lone)
-        if number % 2:
-            changes.turn(self._plane.api, SIZE.apps, number // 2)
-            return
-        troubles: Sequence[str | None] = (*shop.TROUBLES, None)
-        status = shop.pod(troubles[(lap + place) % len(troubles)])["status"]
-        path = filling.lone_path(place)
-        if (lap + place) % 9 == 0:
-            document = self._plane.api.get(path)
-            del document["metadata"]["resourceVersion"], document["metadata"]["uid"]
-            self._plane.api.delete(path, grace=0)
-            self._plane.api.create(document)
-        self._plane.api.patch_status(path, {"status": status})
 
 
 def test_killed_twenty_times_amid_changes_it_ends_up_with_the_truth(
