@@ -50,6 +50,7 @@ golden: .venv/.ready ## renew the golden files; read the difference before you c
 docs: .venv/.ready ## renew what is generated in docs/reference, docs/pictures and infra/athena
 	$(BIN)/kubewhy rules -o markdown > docs/reference/rules.md
 	$(BIN)/python -m kubewhy.schemas docs/reference/schemas
+	$(BIN)/python -m kubewhy.asyncapi docs/reference/asyncapi.yaml
 	$(BIN)/python -m infra.metrics > docs/reference/metrics.md
 	$(BIN)/python -m infra.pictures docs/pictures
 	$(BIN)/python -m infra.athena infra/athena

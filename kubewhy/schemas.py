@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from msgspec.structs import FieldInfo, fields
 from kubewhy.cli.answer import Answer
 from kubewhy.cli.report import Document
 from kubewhy.records import Answer as ModelAnswer
-from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Report, SilenceChange
+from kubewhy.records import Claim, DeadLetter, Evidence, Finding, Heartbeat, Inventory, Report, SilenceChange
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -28,15 +29,23 @@ DOCUMENTS: dict[str, type[msgspec.Struct]] = {
     "finding": Finding,
     "silence": SilenceChange,
     "model-answer": ModelAnswer,
+    "claim": Claim,
+    "dead-letter": DeadLetter,
 }
 
 
 def schema(record: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON Schema of one record, with all it refers to."""
-    reference, components = msgspec.json.schema_components([_plain(record)], ref_template="#/$defs/{name}")
-    name = record.__name__
-    components = {**components, name: {"title": name, **components[name]}}
-    return {"$schema": DRAFT, **reference[0], "$defs": dict(sorted(components.items()))}
+    definitions = components([record], "#/$defs/{name}")
+    return {"$schema": DRAFT, "$ref": f"#/$defs/{record.__name__}", "$defs": definitions}
+
+
+def components(records: Iterable[type[msgspec.Struct]], reference: str) -> dict[str, Any]:
+    """The schemas of records and of all they refer to, by name. `reference` is how one refers to `{name}`."""
+    chosen = list(records)
+    _, found = msgspec.json.schema_components(map(_plain, chosen), ref_template=reference)
+    titled = {record.__name__: {"title": record.__name__, **found[record.__name__]} for record in chosen}
+    return dict(sorted({**found, **titled}.items()))
 
 
 def _plain(record: type[msgspec.Struct]) -> type[msgspec.Struct]:

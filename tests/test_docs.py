@@ -16,12 +16,14 @@ from analyzers import ANALYZERS
 from analyzers.stage import AnalyzerStage
 from infra.metrics import reference as metrics_reference
 from infra.pictures import draw_all
-from kubewhy.cli.answer import Answer
+from kubewhy import asyncapi
 from kubewhy.cli.main import cli
-from kubewhy.cli.report import Document, report
+from kubewhy.cli.report import report
 from kubewhy.cli.rules import markdown, reference
 from kubewhy.records import Answer as ModelAnswer
 from kubewhy.records import (
+    Claim,
+    DeadLetter,
     Evidence,
     Explanation,
     Finding,
@@ -85,6 +87,19 @@ def records() -> Iterator[msgspec.Struct]:
     yield Finding(id="f2", transition="explained", at=NOW, revision=2, incident=incident, explanation=explanation)
     yield ModelAnswer(cluster="c1", incident="i1", asked="d1", explanation=explanation)
     yield ModelAnswer(cluster="c1", incident="i1", asked="d1")
+    yield Claim(cluster="c1", member="host/7", at=NOW)
+    yield DeadLetter(stage="analyzer", reason="it is empty", topic="kubewhy.evidence.v1", partition=3, offset=7, at=NOW)
+    yield DeadLetter(
+        stage="sink/slack",
+        reason="no record",
+        topic="kubewhy.findings.v1",
+        partition=3,
+        offset=7,
+        at=NOW,
+        key=b"i1",
+        value=b"\xff\x00",
+        headers=(("ce_id", b"f1"),),
+    )
 
 
 def validator(name: str) -> jsonschema.Draft202012Validator:
@@ -107,6 +122,10 @@ def test_the_reference_of_metrics_is_current() -> None:
     assert (REFERENCE / "metrics.md").read_text() == metrics_reference(), "run `make docs`"
 
 
+def test_the_asyncapi_document_is_current() -> None:
+    assert (REFERENCE / "asyncapi.yaml").read_text(encoding="utf-8") == asyncapi.render(), "run `make docs`"
+
+
 def test_the_schemas_are_the_same_each_time() -> None:
     assert render() == render()
 
@@ -117,7 +136,7 @@ def test_every_record_that_is_written_fits_its_schema() -> None:
     for record in records():
         validators[type(record)].validate(json.loads(encode(record)))
         seen.add(type(record))
-    assert seen == {Answer, Document, Evidence, Report, Inventory, Heartbeat, Finding, ModelAnswer, SilenceChange}
+    assert seen == set(DOCUMENTS.values())
 
 
 @pytest.mark.parametrize("change", [{"cluster": 7}, {"surprise": True}, {"type": "report"}, {"version": [1]}])

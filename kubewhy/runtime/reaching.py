@@ -58,7 +58,7 @@ def short(error: BaseException) -> str:
     """What an error says, in so many words as a line has room for."""
     match error:
         case ssl.SSLError():  # its numbers are those of OpenSSL
-            told = (error.reason or str(error)).replace("_", " ")
+            told = (error.reason or "OpenSSL cannot read it").replace("_", " ")
         # asyncio has words of its own there; a name that is not known has numbers of its own.
         case OSError(errno=int(number), strerror=str(said)):
             told = os.strerror(number) if number > 0 else said
