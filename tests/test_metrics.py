@@ -368,6 +368,26 @@ async def test_lag_is_unknown_while_the_brokers_do_not_answer() -> None:
     assert told["kubewhy_kafka_reachable"] == 0
 
 
+async def test_two_who_look_at_once_do_not_disturb_each_other() -> None:
+    metrics = Metrics("analyzer")
+    kafka, go = KafkaMetrics(metrics), asyncio.Event()
+    go.set()
+
+    async def look() -> dict[str, list[int]]:
+        await go.wait()
+        return {"kubewhy.evidence.v1": [3]}
+
+    kafka.places(look)
+    await metrics.look()
+    go.clear()
+    other = asyncio.create_task(metrics.look())
+    await asyncio.sleep(0)
+    assert samples(metrics)["kubewhy_kafka_reachable"] == 1
+    assert samples(metrics)['kubewhy_kafka_consumer_lag_records{topic="kubewhy.evidence.v1"}'] == 3
+    go.set()
+    await other
+
+
 @pytest.mark.parametrize(
     "accept",
     [

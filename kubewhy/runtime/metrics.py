@@ -321,12 +321,16 @@ class KafkaMetrics:
         """
 
         async def read() -> None:
-            self._lags, self._ours = {}, {}
-            self.reachable(now=False)
-            found = await look()
-            self._lags = {(topic,): sum(each) for topic, each in found.items()}
-            self._ours = {(topic,): len(each) for topic, each in found.items()}
-            self.reachable(now=True)
+            found: Mapping[str, list[int]] = {}
+            answered = False
+            try:
+                found = await look()
+                answered = True
+            finally:
+                # At once, so that whoever looks meanwhile sees what was before.
+                self._lags = {(topic,): sum(each) for topic, each in found.items()}
+                self._ours = {(topic,): len(each) for topic, each in found.items()}
+                self.reachable(now=answered)
 
         self._metrics.before(read)
 
