@@ -26,6 +26,7 @@ from kubewhy.records import (
     Tick,
 )
 from kubewhy.runtime.delivery import Delivery
+from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
 
@@ -92,12 +93,6 @@ def sending(state: State) -> list[Finding]:
         return msgspec.json.decode(state.get(SENDING) or b"[]", type=list[Finding])
     except msgspec.DecodeError as error:
         raise ConfigError(_UNREADABLE.format(error)) from None
-
-
-def at_once(report: Report) -> Report:
-    """The same without holds."""
-    failures = tuple(msgspec.structs.replace(failure, hold=0.0) for failure in report.failures)
-    return msgspec.structs.replace(report, failures=failures)
 
 
 class Teller:

@@ -8,9 +8,10 @@ import msgspec
 from explainer.incidents import Incidents
 from kubewhy.errors import ConfigError
 from kubewhy.events import FLEET, Message, decode, message
-from kubewhy.records import Answer, IncidentView, SilenceChange, Tick
+from kubewhy.records import Answer, IncidentView, Report, SilenceChange, Tick
 from kubewhy.runtime.calls import Calls
 from kubewhy.runtime.kafka import partition_of
+from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.tables import Arrived, Folded
 from kubewhy.topics import FAILURES
 
@@ -24,7 +25,8 @@ _CLUSTERS, _FLEET, _BUDGET = "clusters\x1f", "fleet\x1f", "budget"
 class Explaining:
     """A fold over partitions. `make` gives the incidents of clusters, or with True those of the fleet.
 
-    `silences` gives all that there are, by id; what is otherwise than it was told is told to each partition.
+    `silences` gives all that there are, by id; what is otherwise than it was told is told to each partition. With
+    `no_hold` nothing has to last before it is told.
     """
 
     def __init__(
@@ -34,7 +36,9 @@ class Explaining:
         *,
         silences: Callable[[], Mapping[str, SilenceChange]] = dict,
         calls: Calls | None = None,
+        no_hold: bool = False,
     ) -> None:
+        self._no_hold = no_hold
         self._make, self._partitions, self._silences, self._calls = make, partitions, silences, calls
         self._places: dict[int, _Place] = {}
         self._answers: list[Answer] = []
@@ -67,6 +71,8 @@ class Explaining:
         if record.key == FLEET.encode():
             findings = list(place.fleet.feed(told, now))
             return Folded(list(map(message, findings)), _rows(_FLEET, place.fleet))
+        if self._no_hold and isinstance(told, Report):
+            told = at_once(told)
         findings = list(place.clusters.feed(told, now))
         messages = list(map(message, findings))
         rows = _rows(_CLUSTERS, place.clusters)

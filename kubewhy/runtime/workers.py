@@ -99,7 +99,7 @@ async def explainer(
 
     make(False)  # what is wrong with the settings is told now
     silences = Silenced(kafka, settings)
-    explaining = Explaining(make, kafka.partitions(FAILURES), silences=silences.known, calls=calls)
+    explaining = Explaining(make, kafka.partitions(FAILURES), silences=silences.known, calls=calls, no_hold=no_hold)
 
     async def asking() -> None:
         while True:
