@@ -20,6 +20,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 _TYPE = "dev.kubewhy."
 _VERSION = "v1"
+_LONGEST = 300  # characters of a reason
 FLEET = "fleet"  # stands for all clusters at once
 
 
@@ -52,12 +53,13 @@ def decode(topic: Topic, value: bytes | None, headers: Headers | Mapping[str, by
     if value is None:
         raise Rejected("it is empty")
     told = dict(headers).get("ce_type")
-    if told is not None and not (told.startswith(_TYPE.encode()) and told.endswith(_VERSION.encode())):
+    if told is not None and not (told.startswith(_TYPE.encode()) and told.endswith(b"." + _VERSION.encode())):
         raise Rejected(f"it is a {told.decode(errors='replace')[:100]}, which this kubewhy does not know")
     try:
         return _decoder(topic).decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejected(f"it is no record of {topic.name}: {error}") from None
+        # A key that is not known is told whole, however long it is.
+        raise Rejected(f"it is no record of {topic.name}: {str(error)[:_LONGEST]}") from None
 
 
 def type_of(record: type[msgspec.Struct]) -> str:

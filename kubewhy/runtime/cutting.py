@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 import msgspec
 from msgspec.structs import replace
 
-from kubewhy.records import DeadLetter, Evidence, Failure, Finding, Report, encode
+from kubewhy.records import DeadLetter, Evidence, Failure, Finding, Report, Seen, encode
 
 _HEADROOM = 0.75  # of what may be sent: headers and the key come on top
 _LINE = 500  # characters
 _CUT = "… (cut)"
+_TOO_LARGE = "(cut: this was too large to be sent whole)"
 
 
 def smaller(record: msgspec.Struct, largest: int) -> msgspec.Struct:
@@ -32,14 +33,18 @@ def _ways(record: msgspec.Struct) -> Iterator[Callable[..., msgspec.Struct]]:
             )
             yield lambda it: replace(it, events=(), related=())
         case Report():
-            yield lambda it: replace(it, changes=(), names=(), seen=(*it.seen[:5], "(cut: the report was too large)"))
+            yield lambda it: replace(it, changes=(), names=(), seen=(*it.seen[:5], _TOO_LARGE))
             yield lambda it: replace(it, labels={}, namespace_labels={}, failures=tuple(map(_short, it.failures)))
             yield lambda it: replace(it, failures=tuple(map(_short, it.failures[:100])))
         case Finding():
-            yield lambda it: replace(it, incident=replace(it.incident, evidence=(), changes=()))
+            yield lambda it: replace(it, incident=replace(it.incident, evidence=_said(it), changes=()))
             yield lambda it: replace(it, incident=replace(it.incident, failures=it.incident.failures[:1]))
         case DeadLetter():
             yield lambda it: replace(it, reason=f"{it.reason} {_CUT}", value=(it.value or b"")[: _LINE * 1000])
+
+
+def _said(finding: Finding) -> tuple[Seen, ...]:
+    return (Seen(object=finding.incident.root, lines=(_TOO_LARGE,)),)
 
 
 def _short(failure: Failure) -> Failure:
