@@ -39,16 +39,29 @@ _BETWEEN = 1.0  # seconds
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-async def deliver(kafka: Kafka, settings: Settings, name: str, environ: Mapping[str, str]) -> None:
-    """Until cancelled, all that is for that sink. Raises ConfigError for what only a person can mend."""
-    await SinkWorker(kafka, settings, name, environ).run()
+async def deliver(
+    kafka: Kafka, settings: Settings, name: str, environ: Mapping[str, str], session: float = SESSION_SECONDS
+) -> None:
+    """Until cancelled, all that is for that sink. Raises ConfigError for what only a person can mend.
+
+    A worker that is not heard of for a `session` has lost its place to others.
+    """
+    await SinkWorker(kafka, settings, name, environ, session).run()
 
 
 class SinkWorker:
     """One member of the sink's consumer group."""
 
-    def __init__(self, kafka: Kafka, settings: Settings, name: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        settings: Settings,
+        name: str,
+        environ: Mapping[str, str],
+        session: float = SESSION_SECONDS,
+    ) -> None:
         self._kafka, self._settings, self._name, self._environ = kafka, settings, name, environ
+        self._session = session
         self._sinks: dict[str, Sink] = {}  # by lane
         self._shift: Shift | None = None
         self._clock = Clock()
@@ -96,7 +109,9 @@ class SinkWorker:
         """As long as one consumer lives."""
         turns = _Turns(self._end)
         consumer = self._kafka.consumer(
-            group=f"sink.{self._name}", assignor=StickyPartitionAssignor if shared else all_to_one()
+            group=f"sink.{self._name}",
+            session=self._session,
+            assignor=StickyPartitionAssignor if shared else all_to_one(),
         )
         consumer.subscribe([self._kafka.name(FINDINGS)], listener=turns)
         producer = self._kafka.producer()
@@ -134,7 +149,7 @@ class SinkWorker:
         rows = await recall(self._kafka, self._name)
         ends = await consumer.end_offsets(parts)
         writer = Writer(self._kafka, self._name)
-        lease = Lease(turns.since)
+        lease = Lease(self._session, turns.since)
         made = []
         try:
             # Whether rows are taken, and how late it is by the brokers' clock.
@@ -310,7 +325,7 @@ class Shift:
         except (KafkaError, IllegalStateError) as error:
             log.info("sink %s: cannot commit now (%s)", self._name, type(error).__name__)
         else:
-            self._lease.until = asked + SESSION_SECONDS
+            self._lease.renew(asked)
 
     async def _burying(self) -> None:
         while True:
@@ -341,12 +356,17 @@ class Clock:
 class Lease:
     """Until when no other member of the group can have taken our place."""
 
-    def __init__(self, since: float) -> None:
-        self.until = since + SESSION_SECONDS
+    def __init__(self, session: float, since: float) -> None:
+        self._session = session
+        self.renew(since)
+
+    def renew(self, since: float) -> None:
+        """The group has said at that time or later that it is our turn."""
+        self._until = since + self._session
 
     def check(self) -> None:
         """Raises RetryLater where one may have: after we stood still, or lost touch with the group."""
-        if time.clock_gettime(_CLOCK) >= self.until:
+        if time.clock_gettime(_CLOCK) >= self._until:
             raise RetryLater("Kafka has not said of late that it is our turn", _BETWEEN)
 
 
