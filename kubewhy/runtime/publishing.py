@@ -14,6 +14,7 @@ from kubewhy.events import Message, decode, message
 from kubewhy.records import DeadLetter
 from kubewhy.runtime.cutting import smaller
 from kubewhy.runtime.kafka import Kafka, forever, place_of
+from kubewhy.runtime.reaching import short
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,11 @@ class Publisher:
 
     def __init__(self, kafka: Kafka, producer: AIOKafkaProducer) -> None:
         self._kafka, self._producer = kafka, producer
+
+    @property
+    def trouble(self) -> str:
+        """Why the last message that has not arrived did not."""
+        return short(self._last)
 
     async def send(self, messages: Iterable[Message]) -> None:
         """Returns once all have arrived, however long the brokers are away. Some may arrive twice then."""

@@ -1,0 +1,1 @@
+"""Stages as functions of AWS Lambda."""

@@ -1,0 +1,264 @@
+"""Analyzers as a function of AWS Lambda, run by Lambda's own runtime, over a real broker."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from msgspec.structs import replace
+
+from analyzers import ANALYZERS, enabled
+from infra.testbed.kafka import Broker, kafka
+from kubewhy.brokers import BrokerSettings
+from kubewhy.events import Message, decode, message
+from kubewhy.records import DeadLetter, Evidence, Version
+from kubewhy.runtime.analyzing import Analyzing
+from kubewhy.runtime.declaring import create
+from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.publishing import Publisher
+from kubewhy.runtime.remembered import between
+from kubewhy.topics import DEAD_LETTERS, EVIDENCE, FAILURES, TOPICS, Topic
+from tests.conformance.cases import load
+from tests.live.lambdas import Environment, environment, event
+
+pytestmark = pytest.mark.live
+
+PARTITIONS = 4
+Report = tuple[int, bytes, bytes, tuple[tuple[str, bytes], ...]]
+
+
+class Fleet:
+    """One fleet's topics, and a function that judges for it."""
+
+    def __init__(self, bootstrap: str, prefix: str) -> None:
+        self.kafka = Kafka(
+            BrokerSettings(servers=(bootstrap,), prefix=prefix, partitions=PARTITIONS, replication=1), {}, "test"
+        )
+        self.variables = {
+            "KUBEWHY__KAFKA__SERVERS": bootstrap,
+            "KUBEWHY__KAFKA__PREFIX": prefix,
+            "KUBEWHY__KAFKA__PARTITIONS": str(PARTITIONS),
+        }
+
+    async def publish(self, messages: Sequence[Message]) -> list[Any]:
+        """Puts them on the topic of evidence, and gives what stands there then, as a consumer has it."""
+        async with self.kafka.producer() as producer:
+            await Publisher(self.kafka, producer).send(messages)
+        return await self.on(EVIDENCE)
+
+    async def on(self, topic: Topic) -> list[Any]:
+        begins = dict.fromkeys(range(self.kafka.partitions(topic)), 0)
+        return [record async for record in between(self.kafka, topic, begins)]
+
+    async def reports(self) -> Counter[Report]:
+        found = await self.on(FAILURES)
+        return Counter((each.partition, each.key, each.value, tuple(each.headers)) for each in found)
+
+    async def dead(self) -> list[DeadLetter]:
+        return [decode(DEAD_LETTERS, each.value, each.headers) for each in await self.on(DEAD_LETTERS)]
+
+
+def evidence(many: int) -> list[Message]:
+    """What the analyzers' cases have, as of three clusters."""
+    cases = [case.evidence for analyzer in ANALYZERS for case in load(analyzer)]
+    return [message(numbered(each, number)) for number, each in enumerate(islice(cycle(cases), many))]
+
+
+def numbered(each: Evidence, number: int) -> Evidence:
+    return replace(each, cluster=f"cluster-{number % 3}", version=Version(1, number))
+
+
+@pytest.fixture
+async def fleet(broker: Broker) -> Fleet:
+    made = Fleet(broker.bootstrap, f"{uuid4().hex}.")
+    await create(made.kafka, TOPICS)
+    return made
+
+
+@pytest.fixture
+def function(fleet: Fleet, tmp_path: Path) -> Iterator[Environment]:
+    with environment(tmp_path, fleet.variables) as started:
+        yield started
+
+
+@pytest.mark.parametrize("source", ["aws:kafka", "SelfManagedKafka"])
+async def test_a_function_reports_what_a_worker_does(source: str, fleet: Fleet, function: Environment) -> None:
+    records = await fleet.publish(evidence(500))
+    assert await asyncio.to_thread(function.failed, event(records, source)) == []
+    reported = await fleet.reports()
+    assert len(reported) == 500
+
+    working = asyncio.create_task(Analyzing(fleet.kafka, enabled()).run())
+    async with asyncio.timeout(60):
+        while (await fleet.reports()).total() < 2 * reported.total():
+            await asyncio.sleep(0.2)
+    working.cancel()
+    assert await fleet.reports() == Counter({report: 2 * times for report, times in reported.items()})
+    assert function.lines() == []
+
+
+async def test_what_cannot_be_used_becomes_a_dead_letter_and_is_no_failure(fleet: Fleet, function: Environment) -> None:
+    told = evidence(3)
+    foreign = Message(EVIDENCE, b"\xff\x00", b'{"password": "hunter2"}', [("trace", bytes(range(256)))])
+    records = await fleet.publish([told[0], foreign, told[1], foreign._replace(value=None), told[2]])
+    assert await asyncio.to_thread(function.failed, event(records)) == []
+    assert (await fleet.reports()).total() == 3
+
+    by_place = {(each.partition, each.offset): each for each in records}
+    dead = await fleet.dead()
+    assert len(dead) == 2
+    for letter in dead:
+        origin = by_place[letter.partition, letter.offset]
+        assert letter.stage == "analyzer"
+        assert (letter.topic, letter.key, letter.value) == (origin.topic, origin.key, origin.value)
+        assert letter.headers == tuple(origin.headers)
+    [line] = function.lines()
+    assert line["level"] == "WARNING"
+    assert "2 of 5 records are dead letters" in line["message"]
+    assert "hunter2" not in function.process.log.read_text()
+
+
+async def test_the_producer_lives_on_while_the_function_is_frozen(
+    broker: Broker, fleet: Fleet, function: Environment
+) -> None:
+    port = int(broker.bootstrap.rpartition(":")[2])
+    records = await fleet.publish(evidence(20))
+    assert await asyncio.to_thread(function.failed, event(records[:10])) == []
+    opened = function.connections(port)
+    assert opened
+    await asyncio.sleep(2)
+    assert await asyncio.to_thread(function.failed, event(records[10:])) == []
+    assert function.connections(port) == opened
+    assert (await fleet.reports()).total() == 20
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[tuple[Broker, Fleet]]:
+    """A broker that may be ended."""
+    with kafka(tmp_path) as started:
+        made = Fleet(started.bootstrap, "kubewhy.")
+        await create(made.kafka, TOPICS)
+        yield started, made
+
+
+async def test_without_a_broker_everything_comes_again(own: tuple[Broker, Fleet], tmp_path: Path) -> None:
+    broker, fleet = own
+    records = await fleet.publish(evidence(300))
+    told = event(records)
+    with environment(tmp_path, fleet.variables) as function:
+        broker.stop()
+        failed = await asyncio.to_thread(function.failed, told, 6)
+        assert failed == [(f"{each.topic}-{each.partition}", each.offset) for each in records]
+        [line] = function.lines()
+        assert "300 of 300 records are to come again" in line["message"]
+        assert broker.bootstrap in line["message"]
+
+        broker.start()
+        assert await asyncio.to_thread(function.failed, told) == []
+        assert len(await fleet.reports()) == 300
+
+
+async def test_a_broker_that_was_restarted_meanwhile_is_found_again(own: tuple[Broker, Fleet], tmp_path: Path) -> None:
+    broker, fleet = own
+    records = await fleet.publish(evidence(300))
+    with environment(tmp_path, fleet.variables) as function:
+        assert await asyncio.to_thread(function.failed, event(records[:100])) == []
+        broker.kill()
+        broker.start()
+        assert await asyncio.to_thread(function.failed, event(records[100:])) == []
+        assert len(await fleet.reports()) == 300
+        assert function.lines() == []
+
+
+async def test_what_is_not_reported_as_failed_has_arrived(own: tuple[Broker, Fleet], tmp_path: Path) -> None:
+    broker, fleet = own
+    many = 8000
+    records = await fleet.publish(evidence(many))
+    told = event(records)
+    with environment(tmp_path, fleet.variables) as function:
+        invoking = asyncio.create_task(asyncio.to_thread(function.failed, told, 14))
+        while not await fleet.on(FAILURES):
+            await asyncio.sleep(0)
+        broker.kill()
+        failed = await invoking
+        broker.start()
+
+        again = set(failed)
+        assert 0 < len(again) < many
+        for partition, theirs in told["records"].items():
+            offsets = [each["offset"] for each in theirs]
+            ours = [offset for place, offset in failed if place == partition]
+            assert ours == offsets[len(offsets) - len(ours) :]
+        there = {each.value for each in await fleet.on(FAILURES)}
+        judged = {report[2] for report in await worked_out(fleet, records, again)}
+        assert judged <= there
+
+
+async def worked_out(fleet: Fleet, records: Sequence[Any], without: set[tuple[str, int]]) -> list[Report]:
+    from kubewhy.runtime.analyzing import Judging
+
+    done = [each for each in records if (f"{each.topic}-{each.partition}", each.offset) not in without]
+    return [(0, told.key, told.value or b"", ()) for told in Judging(enabled()).messages(done)]
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"key1": "value1"}, "no event from Kafka (Object missing required field `eventSource`)"),
+        ({"Records": [{"eventSource": "aws:sqs"}]}, "no event from Kafka"),
+        ([], "no event from Kafka"),
+    ],
+)
+async def test_an_event_of_something_else_is_one_clear_error(told: Any, words: str, function: Environment) -> None:
+    said = await asyncio.to_thread(function.invoke, told)
+    assert said.what == "error"
+    assert words in said.body["errorMessage"]
+    assert said.body["errorType"] == "ConfigError"
+    assert said.body["stackTrace"] == []
+    [line] = function.lines()
+    assert words in line["errorMessage"]
+    # It goes on with the next one.
+    assert await asyncio.to_thread(function.failed, event([])) == []
+
+
+async def test_a_topic_without_evidence_is_one_clear_error(fleet: Fleet, function: Environment) -> None:
+    await fleet.publish(evidence(1))
+    assert await asyncio.to_thread(function.failed, event(await fleet.on(EVIDENCE))) == []
+    said = await asyncio.to_thread(function.invoke, event(await fleet.on(FAILURES)))
+    assert said.what == "error"
+    assert f"no evidence on topic {fleet.kafka.name(FAILURES)}" in said.body["errorMessage"]
+    assert await fleet.dead() == []
+
+
+async def test_missing_topics_are_one_clear_error(broker: Broker, tmp_path: Path) -> None:
+    fleet = Fleet(broker.bootstrap, f"{uuid4().hex}.")
+    await create(fleet.kafka, [EVIDENCE])
+    told = event(await fleet.publish(evidence(1)))
+    with environment(tmp_path, fleet.variables) as function:
+        said = await asyncio.to_thread(function.invoke, told)
+        assert said.what == "error"
+        assert "kubewhy topics create" in said.body["errorMessage"]
+        assert len(function.lines()) == 1
+        await create(fleet.kafka, [FAILURES, DEAD_LETTERS])
+        assert await asyncio.to_thread(function.failed, told) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, "the settings say nothing of Kafka"),
+        ({"KUBEWHY_CONFIG": "/nowhere.yaml"}, "/nowhere.yaml: cannot read the settings"),
+        ({"KUBEWHY__KAFKA__SERVERS": "nonsense"}, "KUBEWHY__KAFKA__SERVERS: kafka.servers"),
+    ],
+)
+async def test_wrong_settings_are_one_clear_error(variables: dict[str, str], words: str, tmp_path: Path) -> None:
+    with environment(tmp_path, variables) as function:
+        said = await asyncio.to_thread(function.invoke, event([]))
+        assert said.what == "error"
+        assert words in said.body["errorMessage"]
+        assert said.body["stackTrace"] == []
+        assert len(function.lines()) == 1
