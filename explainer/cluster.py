@@ -71,7 +71,10 @@ class Cluster:
     postponed_until: datetime | None = None
     resolved: dict[str, Head] = field(default_factory=dict)  # of late, the longest ago first
     lost: dict[str, Incident] = field(default_factory=dict)  # all of it ended just before a restart
-    silence: Incident | None = None
+    unheard: dict[str, Incident] = field(default_factory=dict)  # that nothing is heard of it; the fleet's may be many
+    is_stale: bool = False  # nothing is heard of it, so that what is known stays as it is
+    fell_at: datetime | None = None  # it had been silent for long enough to be told
+    fleet: str = ""  # the incident of many silent clusters that it is in
     heartbeat_at: datetime | None = None
     nothing_ends_before: datetime | None = None
     listing_until: datetime | None = None  # its collector has begun, and not said yet all there is
@@ -81,6 +84,7 @@ class Cluster:
     changes: Changes = field(default_factory=Changes)
     changed: set[str] = field(default_factory=set)  # incidents whose row is to be written
     is_changed: bool = True  # and the cluster's own
+    forgotten: list[tuple[str, str]] = field(default_factory=list)  # incidents whose rows are deleted, by cluster
 
     def groups(self, connected: Iterable[list[Ref]]) -> list[Group]:
         """What these sets of failing objects come to."""
@@ -101,9 +105,16 @@ class Cluster:
 
     def head(self, key: str) -> Head | None:
         """Of an incident that is open, or was of late."""
-        if self.silence and self.silence.head.id == key:
-            return self.silence.head
-        return self.open[key].head if key in self.open else self.resolved.get(key)
+        incident = self.open.get(key) or self.unheard.get(key)
+        return incident.head if incident else self.resolved.get(key)
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether any row is to be written."""
+        failing = self.failing
+        return bool(
+            self.is_changed or self.changed or failing.changed or failing.flapping.changed or self.changes.changed
+        )
 
     def join(self, key: str, group: Group) -> None:
         """These objects are in that incident."""
@@ -121,6 +132,7 @@ class Cluster:
         """The incident that was resolved the longest ago."""
         key = next(iter(self.resolved))
         del self.resolved[key]
+        self.forgotten.append((self.name, key))
         self.changed.add(key)
 
 

@@ -39,6 +39,8 @@ def _look(ref: Ref, context: str) -> list[str]:
     if ref.kind == "AdmissionWebhook":
         # Its name is an entry's; which configuration has that is told nowhere.
         return _kubectl(["get", "validatingwebhookconfigurations,mutatingwebhookconfigurations"], {}, ref, context)
+    if ref.kind == "Fleet":
+        return []  # it is no object, but all clusters at once
     if ref.kind == "Cluster":
         return _kubectl(["get", "pods"], {"-l": "app.kubernetes.io/name=kubewhy"}, ref, context, everywhere=True)
     # `describe` prints a ConfigMap's data; and of a Secret nothing but its being there matters.

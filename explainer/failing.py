@@ -33,7 +33,7 @@ class Failing:
         self._term = -1
         self._objects: dict[Ref, Known] = {}
         self._due: list[tuple[datetime, int, Ref]] = []
-        self._nothing_ends_before: datetime | None = None
+        self._caught_up: datetime | None = None  # with a silence
         self._keeping = Keeping(cluster)
         self.flapping = Flapping(keep)
         self._timing = Timing(cluster, holds, self.flapping, self._is_alone)
@@ -152,9 +152,10 @@ class Failing:
         for known in sorted(over, key=lambda each: ref_order(each.report.ref)):
             self._judge(known, now, keeps=False)
 
-    def let_nothing_end_before(self, when: datetime) -> None:
-        """After a silence, until there was time to say what is still so."""
-        self._nothing_ends_before = when
+    def catch_up(self, until: datetime) -> None:
+        """After a silence nothing ends, and nothing begins that was seen before, until there was time to say what is
+        still so."""
+        self._caught_up = until
 
     def row(self, ref: Ref) -> Row | None:
         """What is to be kept of an object; None where nothing is."""
@@ -188,7 +189,7 @@ class Failing:
         ):
             self.changed.add(report.ref)
         known.report, known.forget, known.deleted, known.shown = kept, None, report.gone, shown
-        self._judge(known, now)
+        self._judge(known, now, reported=True)
 
     def _is_alone(self, report: Report, failure: Failure) -> bool:
         """Whether nothing else fails now that hangs together with it."""
@@ -196,10 +197,10 @@ class Failing:
         near = (self._objects[ref] for refs in self.neighbours.connected(names) for ref in refs)
         return not any(each.counts and each.ended is None for known in near for each in known.timed.values())
 
-    def _judge(self, known: Known, now: datetime, *, keeps: bool = True) -> None:
+    def _judge(self, known: Known, now: datetime, *, reported: bool = False, keeps: bool = True) -> None:
         """What of it counts at this moment. Unless it `keeps`, what is over does not."""
-        may_end = self._nothing_ends_before is None or now >= self._nothing_ends_before
-        if self._timing.turn(known.report, known.timed, now, may_end=may_end, keeps=keeps):
+        timing, timed, caught_up = self._timing, known.timed, self._caught_up
+        if timing.turn(known.report, timed, now, caught_up=caught_up, reported=reported, keeps=keeps):
             self.changed.add(known.report.ref)
         self._count(known, now)
         if known.timed:
@@ -240,7 +241,7 @@ class Failing:
         return turned
 
     def _schedule(self, known: Known) -> None:
-        every = (self._timing.next_turn(each, self._nothing_ends_before) for each in known.timed.values())
+        every = (self._timing.next_turn(each, self._caught_up) for each in known.timed.values())
         due = min((when for when in every if when), default=known.forget)
         if due and (known.due is None or due < known.due):
             known.due = due

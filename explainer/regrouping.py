@@ -114,7 +114,7 @@ def _update(cluster: Cluster, incident: Incident, group: Group, now: datetime) -
         yield from _told_if_due(cluster, incident, now)
 
 
-def _pause(incident: Incident) -> timedelta:
+def pause(incident: Incident) -> timedelta:
     """How long after it was last told of the incident may be told of again."""
     head, group = incident.head, incident.group
     if group.root != head.told.root or group.severity.rank > head.told.severity.rank:
@@ -136,7 +136,7 @@ def told_late(cluster: Cluster, now: datetime) -> Iterator[Finding]:
 def _told_if_due(cluster: Cluster, incident: Incident, now: datetime) -> Iterator[Finding]:
     """Unless all of it is over, or it becomes less and may soon be gone."""
     head, group = incident.head, incident.group
-    if now - head.told_at < _pause(incident):
+    if now - head.told_at < pause(incident):
         return
     over = sum(cluster.failing.is_over(*each) for each in group.members)
     less = over or len(group.objects) < head.told.count

@@ -26,6 +26,9 @@ class ClusterRow(Record, frozen=True, kw_only=True):
     nothing_ends_before: datetime | None = None
     listing_until: datetime | None = None
     called: str = ""
+    is_stale: bool = False
+    fell_at: datetime | None = None
+    fleet: str = ""
 
 
 def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
@@ -49,6 +52,9 @@ def changed_rows(cluster: Cluster) -> dict[str, bytes | None]:
             nothing_ends_before=cluster.nothing_ends_before,
             listing_until=cluster.listing_until,
             called=cluster.called,
+            is_stale=cluster.is_stale,
+            fell_at=cluster.fell_at,
+            fleet=cluster.fleet,
         )
         changed[key_of(name, "cluster")] = encoded(row)
     failing.changed, flapping.changed, cluster.changed, cluster.is_changed = set(), set(), set(), False
@@ -75,9 +81,10 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
     cluster.changes.restore(msgspec.json.decode(value, type=ChangesRow) for _, value in sorts.get("changes", ()))
     cluster.number, cluster.heartbeat_at = own.number, own.heartbeat_at
     cluster.nothing_ends_before, cluster.listing_until = own.nothing_ends_before, own.listing_until
-    cluster.called = own.called
+    cluster.called, cluster.is_stale = own.called, own.is_stale
+    cluster.fell_at, cluster.fleet = own.fell_at, own.fleet
     if own.nothing_ends_before:
-        failing.let_nothing_end_before(own.nothing_ends_before)
+        failing.catch_up(own.nothing_ends_before)
     heads = [msgspec.json.decode(value, type=Head) for _, value in sorts.get("incident", ())]
     heads.sort(key=lambda head: head.number)
     names = [row.report.ref for row in objects]
@@ -90,7 +97,7 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
         if head.silence:
             continue
         if head.id not in kept:
-            cluster.lost[head.id] = Incident(head, _nothing(head), head.told_at)
+            cluster.lost[head.id] = Incident(head, nothing(head), head.told_at)
         else:
             group = groups[kept[head.id]]
             cluster.open[head.id] = Incident(head, group, head.told_at)
@@ -106,7 +113,8 @@ def restore(cluster: Cluster, own: ClusterRow, sorts: Mapping[str, list[tuple[st
     return [head for head in still if head.silence]
 
 
-def _nothing(head: Head) -> Group:
+def nothing(head: Head) -> Group:
+    """For an incident of which it is not known any more what it consisted of."""
     told = head.told
     return Group(head.id, told.root, told.severity, head.title, None, (), head.prints)
 

@@ -16,6 +16,8 @@ from kubewhy.records import Failure, Report
 
 # What ends for good ends after its time, not at it: a failure may return in the very moment.
 _MOMENT = timedelta(microseconds=1)
+# When a cluster is heard of again after a silence, its collector has so long to say what is still so.
+CATCHING_UP = timedelta(seconds=60)
 
 Key = tuple[str, str, str, int]  # rule, container, reason, and which of several alike
 
@@ -63,17 +65,28 @@ class Timing:
                 timed[key] = self._ended(each, now)
         return timed
 
-    def turn(self, report: Report, timed: dict[Key, Timed], now: datetime, *, may_end: bool, keeps: bool) -> bool:
+    def turn(
+        self,
+        report: Report,
+        timed: dict[Key, Timed],
+        now: datetime,
+        *,
+        caught_up: datetime | None,
+        reported: bool,
+        keeps: bool,
+    ) -> bool:
         """Whether any begins to count by now, or has faded, or was kept for long enough; this is taken out.
 
-        Unless it `keeps`, what is over is kept no longer.
+        Before all is `caught_up` with, none ends, nor begins that is not `reported` now and was seen only before the
+        silence. Unless it `keeps`, what is over is kept no longer.
         """
-        turned = False
+        turned, may_end = False, caught_up is None or now >= caught_up
         for key, each in list(timed.items()):
-            if not each.counts and each.opens <= now and (each.fades is None or now < each.fades):
+            may_begin = may_end or reported or not _is_from_before(each, caught_up)
+            if may_begin and not each.counts and each.opens <= now and (each.fades is None or now < each.fades):
                 self._began(report, each, now)
                 each.counts = turned = True
-            if each.ended is None and each.fades and each.fades <= now and may_end:
+            if each.ended is None and each.fades and each.fades <= now and (may_end or not each.counts):
                 turned = True
                 if not each.counts:
                     del timed[key]
@@ -85,12 +98,12 @@ class Timing:
                 del timed[key]
         return turned
 
-    def next_turn(self, each: Timed, nothing_ends_before: datetime | None) -> datetime | None:
+    def next_turn(self, each: Timed, caught_up: datetime | None) -> datetime | None:
         """When it next changes by itself."""
         if not each.counts:
-            return each.opens
+            return max(each.opens, caught_up) if caught_up and _is_from_before(each, caught_up) else each.opens
         end = each.fades if each.ended is None else later(each.ended + self._flapping.keep_open(each.name), _MOMENT)
-        return max(end, nothing_ends_before) if end and nothing_ends_before else end
+        return max(end, caught_up) if end and caught_up else end
 
     def _reported(
         self, report: Report, failures: Sequence[Failure], before: Mapping[Key, Timed], now: datetime
@@ -151,6 +164,11 @@ class Timing:
             return each
         self._flapping.ended(each.name, now)
         return msgspec.structs.replace(each, ended=now)
+
+
+def _is_from_before(each: Timed, caught_up: datetime | None) -> bool:
+    """Whether it was seen before the silence after which all is caught up with then."""
+    return caught_up is not None and each.first_seen < caught_up - CATCHING_UP
 
 
 def shared(failure: Failure) -> Failure:
