@@ -1,13 +1,21 @@
 """Where Kafka's brokers are, and how they are reached."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from kubewhy.keys import Key
 
-_SERVER = r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
+_SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+
+
+def _server(told: str) -> str:
+    found = _SERVER.fullmatch(told)
+    if not found or not 0 < int(found[2]) < 2**16:
+        raise ValueError("this is no broker; write HOST:PORT, as in kafka:9092, and several as a list")
+    return told
 
 
 class SaslSettings(BaseModel, extra="forbid", frozen=True):
@@ -45,7 +53,7 @@ class TlsSettings(BaseModel, extra="forbid", frozen=True):
 class BrokerSettings(BaseModel, extra="forbid", frozen=True):
     """One Kafka. How many partitions and replicas there are counts when topics are made."""
 
-    servers: tuple[Annotated[str, Field(pattern=_SERVER)], ...] = Field(min_length=1)
+    servers: tuple[Annotated[str, AfterValidator(_server)], ...] = Field(min_length=1)
     tls: TlsSettings | None = None
     sasl: SaslSettings | None = None
     prefix: str = Field(default="kubewhy.", pattern=r"^[A-Za-z0-9._-]{0,100}$")

@@ -36,8 +36,10 @@ def first(error: ValidationError, settings: Any, what: str = "") -> str:
 
 
 def where(error: ValidationError, settings: Any) -> tuple[int | str, ...]:
-    """Where that fault is: the keys one has to go down to it."""
-    return tuple(_walk(_picked(error)["loc"], settings)[0])
+    """Where that fault is: the keys one has to go down to it, or to what lacks it."""
+    fault = _picked(error)
+    keys, _ = _walk(fault["loc"], settings)
+    return tuple(keys[:-1] if fault["type"] == "missing" else keys)
 
 
 def _picked(error: ValidationError) -> Any:

@@ -160,16 +160,19 @@ def security(settings: BrokerSettings, environ: Mapping[str, str]) -> dict[str, 
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
+    authority, ours, key = (
+        path and path.expanduser() for path in (settings.ca_file, settings.cert_file, settings.key_file)
+    )
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
+        context = ssl.create_default_context(cafile=authority)
     except OSError as error:
-        raise ConfigError(_UNUSABLE.format("ca_file", settings.ca_file, short(error))) from None
-    if settings.cert_file:
+        raise ConfigError(_UNUSABLE.format("ca_file", authority, short(error))) from None
+    if ours:
         try:
             # With a password, or OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+            context.load_cert_chain(ours, key, password="")
         except OSError as error:
-            files = " and ".join(str(each) for each in (settings.cert_file, settings.key_file) if each)
+            files = " and ".join(str(each) for each in (ours, key) if each)
             raise ConfigError(_UNUSABLE.format("cert_file", files, short(error))) from None
     return context
 
