@@ -66,12 +66,12 @@ async def ready(kafka: Kafka, *topics: Topic) -> None:
     found: dict[str, tuple[int, int]] = {}
     reason, late = "", False
     for _ in range(_TRIES):
-        await kafka.reached()
         try:
             async with kafka.connected() as connection:
                 found = await _partitions(connection, list(names))
-        except RetryLater as error:  # it went away just now; that is said where it is waited for
+        except RetryLater as error:
             reason = str(error)
+            await kafka.reached()  # waits, and says so
         else:
             if late or set(names) <= set(found):
                 break
@@ -233,7 +233,10 @@ def _difference(kafka: Kafka, topic: Topic, found: int) -> Difference:
     if not topic.spread:
         advice = "it has to have one, for what is on it is read as one: remove the topic, and create it anew"
     elif topic.partitioned == "by the key":
-        advice = f"write `partitions: {found}` into kafka, or alter the topic if it is to have more"
+        advice = (
+            f"write `partitions: {found}` into kafka; or remove this topic and create it anew, "
+            "for what is on it is said again within half an hour"
+        )
     else:
         advice = (
             "this number must never change, or what is said of a cluster parts from what was said before: "
