@@ -1,5 +1,6 @@
 """Where Kafka is, as the settings and the environment say it; and what a client is made of then."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -290,3 +291,24 @@ def test_a_file_and_variables_are_each_left_as_they_are(file: Path) -> None:
     before = (file.read_text(), dict(environ))
     load(file, environ)
     assert (file.read_text(), environ) == before
+
+
+DOCUMENTED = Path(__file__).parent.parent / "docs" / "settings.md"
+
+
+def test_what_the_documentation_shows_is_so(tmp_path: Path, file: Path) -> None:
+    text = DOCUMENTED.read_text(encoding="utf-8")
+    shown = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert shown
+    for each in shown:
+        (tmp_path / "shown.yaml").write_text(each)
+        assert load(tmp_path / "shown.yaml", {}).kafka
+    lines = [line.split("#")[0].strip() for line in text.splitlines() if line.startswith("KUBEWHY__")]
+    told = load(file, {name: value.strip("'") for name, value in (line.split("=", 1) for line in lines)})
+    assert told.kafka
+    assert told.kafka.servers == ("kafka-0:9092", "kafka-1:9092")
+    assert told.cluster.name == "the shop"
+    assert f"kubewhy: {fault(file, variables(KAFKA__PARTITIONS='many'))}\n" in text
+    assert load(file, variables(KAFKA__SASL="{mechanism: AWS_MSK_IAM, region: eu-west-1}", KAFKA__TLS="true")).kafka
+    keys = set(re.findall(r"`([a-z]+)`", "".join(line for line in text.splitlines() if line.startswith("| `"))))
+    assert set(Settings.model_fields) <= keys
