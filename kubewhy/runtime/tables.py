@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import faust
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from kubewhy.errors import ConfigError
@@ -19,6 +20,7 @@ from kubewhy.runtime.declaring import ready
 from kubewhy.runtime.kafka import SESSION_SECONDS, Kafka, forever
 from kubewhy.runtime.keeping import Arrived, Fold, Folded, Keeping, Rows, Skipped
 from kubewhy.runtime.publishing import Publisher
+from kubewhy.runtime.reaching import short
 from kubewhy.topics import FAILURES, INCIDENTS, MEBIBYTE
 
 __all__ = ["Arrived", "Fold", "Folded", "fold"]
@@ -33,7 +35,6 @@ _AGAIN_SECONDS = 2.0
 
 async def fold(kafka: Kafka, what: Fold, *, group: str = GROUP, standby: int = 0) -> None:
     """Until cancelled; whatever is through by then is committed. Raises ConfigError."""
-    _quiet()
     while True:
         await ready(kafka, FAILURES, INCIDENTS)
         async with kafka.producer() as producer:
@@ -62,9 +63,7 @@ class _Worker:
         self._topic, self._changelog = kafka.name(FAILURES), kafka.name(INCIDENTS)
         self._publisher = Publisher(kafka, producer)
         self._keeping = Keeping(what, self._publisher.send, self._put)
-        # Faust's types leave out much of what it has.
-        self._app: Any = _app(kafka, group, standby)
-        app = self._app
+        self._app = app = _app(kafka, group, standby)
         raw: dict[str, Any] = {"key_serializer": "raw", "value_serializer": "raw", "acks": False, "allow_empty": True}
         self._table = app.Table(
             "incidents",
@@ -90,7 +89,8 @@ class _Worker:
             await self._stop(tasks)
         if isinstance(error, ConfigError):
             raise error
-        return " ".join(str(error or self._app.crash_reason or "it ended").split())[:200]
+        error = error or self._app.crash_reason or Skipped("its consumer ended")
+        return short(error) if isinstance(error, KafkaError | Skipped) else f"{type(error).__name__} {short(error)}"
 
     async def _live(self) -> None:
         await self._app.start()
@@ -183,8 +183,9 @@ class _Worker:
             for partition in self._keeping.partitions:
                 if partition not in rows:
                     self._keeping.end(partition)
-            for partition, kept in rows.items():
-                self._keeping.begin(partition, kept, self._first[partition])
+            # Where they are not the same, the next assignment is there already, and this is called again.
+            for partition in rows.keys() & self._first.keys():
+                self._keeping.begin(partition, rows[partition], self._first[partition])
         except Exception as error:  # noqa: BLE001 - Faust would swallow it
             self._keeping.fail(error)
         self._committed = dict(self._first)
@@ -232,7 +233,8 @@ class _App(faust.App):
         """It needs none."""
 
 
-def _app(kafka: Kafka, group: str, standby: int) -> faust.App:
+def _app(kafka: Kafka, group: str, standby: int) -> Any:
+    # Any, for Faust's types leave out much of what it has.
     return _App(
         kafka.group(group),
         Table=_Table,
@@ -264,10 +266,3 @@ def _credentials(options: Mapping[str, Any]) -> Any:
             ssl_context=context,
         )
     return faust.SSLCredentials(context=context) if context else None
-
-
-def _quiet() -> None:
-    """What Faust logs is for those who look into it, with -vv."""
-    level = logging.NOTSET if logging.getLogger().isEnabledFor(logging.DEBUG) else logging.CRITICAL + 1
-    for name in ("faust", "mode"):
-        logging.getLogger(name).setLevel(level)
