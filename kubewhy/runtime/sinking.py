@@ -24,7 +24,7 @@ from kubewhy.runtime.delivery import warn
 from kubewhy.runtime.kafka import SESSION_SECONDS, Kafka
 from kubewhy.runtime.lanes import READ, Lane
 from kubewhy.runtime.publishing import Publisher, appended, dead
-from kubewhy.runtime.remembered import Remembered, Writer, placed, recall, restored
+from kubewhy.runtime.remembered import Remembered, Rows, Writer, placed, recall, restored
 from kubewhy.settings import Settings
 from kubewhy.topics import DEAD_LETTERS, FINDINGS, SINK_STATE
 from sinks import make
@@ -189,7 +189,12 @@ class SinkWorker:
             self._kafka, rows, {key: place for key, place in places.items() if place.partition not in other}
         )
         whole = {key: row for key, row in whole.items() if key in there or key not in places}
-        state = Remembered(partial(writer.write, lane), whole, there)
+
+        def keep(rows: Rows) -> None:
+            lease.check()  # or rows of one who has taken over could be undone
+            writer.write(lane, rows)
+
+        state = Remembered(keep, whole, there)
         state.write(dict.fromkeys(places.keys() - there.keys()))
         sink = Held(self._sink(lane), lease)
         return Lane(self._name, sink, self._settings, state, begin, partial(warn, self._name))

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from infra.testbed.processes import Process
 from kubewhy.cli.stopping import until_stopped
@@ -93,6 +94,8 @@ class Bench:
         await admin.start()
         try:
             [said] = await admin.describe_consumer_groups([self.kafka.group(f"sink.{sink}")])
+        except GroupCoordinatorNotAvailableError:
+            return {}  # there was no group at all yet
         finally:
             await admin.close()
         return {
