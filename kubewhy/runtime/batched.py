@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 Record = TypeVar("Record")
 
-_PIECE = 500  # records that are sent together
+PIECE = 500  # records that are sent together
 _PATIENCE = 10.0  # seconds for a piece: connections that died while we stood still say nothing
-_IDLE = 300.0  # seconds after which connections are not trusted: NAT and load balancers of AWS forget them after 350
+IDLE = 300.0  # seconds after which connections are not trusted: NAT and load balancers of AWS forget them after 350
 _PAUSE = 0.5  # seconds between two tries
 _STOPPING = 60.0
 
@@ -34,8 +34,8 @@ _STOPPING = 60.0
 class Batches:
     """One producer serves them all, for as long as it answers. All of it is for one event loop, which lives on."""
 
-    def __init__(self, kafka: Kafka, analyzers: Iterable[Analyzer[Any]]) -> None:
-        self._kafka, self._judging = kafka, Judging(analyzers)
+    def __init__(self, kafka: Kafka, analyzers: Iterable[Analyzer[Any]], *, idle: float = IDLE) -> None:
+        self._kafka, self._judging, self._idle = kafka, Judging(analyzers), idle
         self._producer: AIOKafkaProducer | None = None
         self._used = 0.0
         self._ready = False
@@ -91,7 +91,7 @@ class Batches:
 
     async def _publisher(self) -> Publisher:
         # The clock of the wall, for the other one may stand still together with us.
-        if abs(time.time() - self._used) > _IDLE:
+        if abs(time.time() - self._used) > self._idle:
             self._drop()
         if self._producer is None:
             self._producer = await self._started()
@@ -136,7 +136,7 @@ class _Work:
         self._dead = 0
 
     def pieces(self) -> list[list[int]]:
-        return [self.left[begun : begun + _PIECE] for begun in range(0, len(self.left), _PIECE)]
+        return [self.left[begun : begun + PIECE] for begun in range(0, len(self.left), PIECE)]
 
     def messages(self, piece: Iterable[int]) -> list[Message]:
         """What comes of these. Each is judged once, however often it is sent."""

@@ -80,11 +80,6 @@ class Environment:
         """Its log, which is a JSON object a line."""
         return [json.loads(line) for line in self.process.log.read_text().splitlines()]
 
-    def connections(self, port: int) -> set[int]:
-        """The ports on our side of what is open to that one."""
-        all_of_them = psutil.Process(self.process.pid).net_connections("tcp")
-        return {each.laddr.port for each in all_of_them if each.raddr and each.raddr.port == port}
-
     def _asks(self) -> None:
         """Returns once it asks for work."""
         while True:
@@ -119,6 +114,12 @@ def environment(folder: Path, variables: Mapping[str, str]) -> Iterator[Environm
     finally:
         process.kill()
         server.shutdown()
+
+
+def connections(port: int, pid: int | None = None) -> set[int]:
+    """What is open to that port, of that process or this one, by the ports at its side."""
+    all_of_them = psutil.Process(pid).net_connections("tcp")
+    return {each.laddr.port for each in all_of_them if each.raddr and each.raddr.port == port}
 
 
 def event(records: Iterable[Any], source: str = "aws:kafka") -> dict[str, Any]:

@@ -3,12 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from analyzers import ANALYZERS, enabled
@@ -16,18 +18,20 @@ from infra.testbed.kafka import Broker, kafka
 from kubewhy.brokers import BrokerSettings
 from kubewhy.events import Message, decode, message
 from kubewhy.records import DeadLetter, Evidence, Version
-from kubewhy.runtime.analyzing import Analyzing
+from kubewhy.runtime.analyzing import Analyzing, Judging
+from kubewhy.runtime.batched import PIECE, Batches
 from kubewhy.runtime.declaring import create
 from kubewhy.runtime.kafka import Kafka
 from kubewhy.runtime.publishing import Publisher
 from kubewhy.runtime.remembered import between
 from kubewhy.topics import DEAD_LETTERS, EVIDENCE, FAILURES, TOPICS, Topic
 from tests.conformance.cases import load
-from tests.live.lambdas import Environment, environment, event
+from tests.live.lambdas import Environment, connections, environment, event
 
 pytestmark = pytest.mark.live
 
 PARTITIONS = 4
+MANY = 5000  # of the records that a batch may have
 Report = tuple[int, bytes, bytes, tuple[tuple[str, bytes], ...]]
 
 
@@ -93,12 +97,16 @@ async def test_a_function_reports_what_a_worker_does(source: str, fleet: Fleet, 
     assert len(reported) == 500
 
     working = asyncio.create_task(Analyzing(fleet.kafka, enabled()).run())
-    async with asyncio.timeout(60):
-        while (await fleet.reports()).total() < 2 * reported.total():
-            await asyncio.sleep(0.2)
+    await doubled(fleet, reported.total())
     working.cancel()
     assert await fleet.reports() == Counter({report: 2 * times for report, times in reported.items()})
     assert function.lines() == []
+
+
+async def doubled(fleet: Fleet, many: int) -> None:
+    async with asyncio.timeout(60):
+        while (await fleet.reports()).total() < 2 * many:
+            pass
 
 
 async def test_what_cannot_be_used_becomes_a_dead_letter_and_is_no_failure(fleet: Fleet, function: Environment) -> None:
@@ -128,11 +136,11 @@ async def test_the_producer_lives_on_while_the_function_is_frozen(
     port = int(broker.bootstrap.rpartition(":")[2])
     records = await fleet.publish(evidence(20))
     assert await asyncio.to_thread(function.failed, event(records[:10])) == []
-    opened = function.connections(port)
+    opened = connections(port, function.process.pid)
     assert opened
     await asyncio.sleep(2)
     assert await asyncio.to_thread(function.failed, event(records[10:])) == []
-    assert function.connections(port) == opened
+    assert connections(port, function.process.pid) == opened
     assert (await fleet.reports()).total() == 20
 
 
@@ -176,33 +184,108 @@ async def test_a_broker_that_was_restarted_meanwhile_is_found_again(own: tuple[B
 
 async def test_what_is_not_reported_as_failed_has_arrived(own: tuple[Broker, Fleet], tmp_path: Path) -> None:
     broker, fleet = own
-    many = 8000
-    records = await fleet.publish(evidence(many))
+    records = await fleet.publish(evidence(MANY))
     told = event(records)
     with environment(tmp_path, fleet.variables) as function:
-        invoking = asyncio.create_task(asyncio.to_thread(function.failed, told, 14))
-        while not await fleet.on(FAILURES):
-            await asyncio.sleep(0)
+        invoking = asyncio.create_task(asyncio.to_thread(function.failed, told, 8))
+        await some_reports(fleet)
         broker.kill()
         failed = await invoking
         broker.start()
 
         again = set(failed)
-        assert 0 < len(again) < many
+        assert 0 < len(again) < MANY
         for partition, theirs in told["records"].items():
             offsets = [each["offset"] for each in theirs]
             ours = [offset for place, offset in failed if place == partition]
             assert ours == offsets[len(offsets) - len(ours) :]
+        done = [each for each in records if (f"{each.topic}-{each.partition}", each.offset) not in again]
         there = {each.value for each in await fleet.on(FAILURES)}
-        judged = {report[2] for report in await worked_out(fleet, records, again)}
-        assert judged <= there
+        assert {each.value for each in Judging(enabled()).messages(done)} <= there
+        # The first of those that come again stands where the first piece ends that is not known to have arrived.
+        assert len(there) < len(done) + 2 * PIECE
+
+        assert await asyncio.to_thread(function.failed, told) == []
+        assert len(await fleet.reports()) == MANY
 
 
-async def worked_out(fleet: Fleet, records: Sequence[Any], without: set[tuple[str, int]]) -> list[Report]:
-    from kubewhy.runtime.analyzing import Judging
+async def some_reports(fleet: Fleet) -> None:
+    """Returns as soon as there are any."""
+    places = [TopicPartition(fleet.kafka.name(FAILURES), number) for number in range(PARTITIONS)]
+    async with fleet.kafka.consumer() as consumer:
+        while not sum((await consumer.end_offsets(places)).values()):
+            pass
 
-    done = [each for each in records if (f"{each.topic}-{each.partition}", each.offset) not in without]
-    return [(0, told.key, told.value or b"", ()) for told in Judging(enabled()).messages(done)]
+
+async def test_connections_that_died_without_a_word_are_made_anew(tmp_path: Path) -> None:
+    async with Wire() as wire:
+        with kafka(tmp_path, advertised_listeners=f"PLAINTEXT://127.0.0.1:{wire.port}") as broker:
+            wire.leads_to = int(broker.bootstrap.rpartition(":")[2])
+            fleet = Fleet(broker.bootstrap, "kubewhy.")
+            await create(fleet.kafka, TOPICS)
+            records = await fleet.publish(evidence(300))
+            with environment(tmp_path, fleet.variables) as function:
+                assert await asyncio.to_thread(function.failed, event(records[:100])) == []
+                assert wire.opened
+                wire.cut()
+                assert await asyncio.to_thread(function.failed, event(records[100:]), 30) == []
+                assert len(await fleet.reports()) == 300
+                assert function.lines() == []
+
+
+async def test_connections_that_stood_idle_for_long_are_not_trusted(fleet: Fleet) -> None:
+    records = await fleet.publish(evidence(20))
+    batches = Batches(fleet.kafka, enabled(), idle=0)
+    port = int(fleet.kafka.settings.servers[0].rpartition(":")[2])
+    try:
+        assert await batches.through(records[:10], 20) == []
+        before = connections(port)
+        assert await batches.through(records[10:], 20) == []
+        assert connections(port) - before
+    finally:
+        await batches.close()
+    assert (await fleet.reports()).total() == 20
+
+
+class Wire:
+    """What leads to a broker. What is open when it is cut stays open, and nothing comes through any more."""
+
+    def __init__(self) -> None:
+        self.port, self.leads_to, self.opened = 0, 0, 0
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._kept: list[Any] = []
+
+    async def __aenter__(self) -> "Wire":
+        self._server = await asyncio.start_server(self._open, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._server.close()
+        self.cut()
+        for each in self._kept:
+            each.close()
+
+    def cut(self) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+
+    async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        on_reader, on_writer = await asyncio.open_connection("127.0.0.1", self.leads_to)
+        self._kept += [writer, on_writer]
+        for source, target in ((reader, on_writer), (on_reader, writer)):
+            pump = asyncio.create_task(_pump(source, target))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while told := await source.read(65536):
+            target.write(told)
+            await target.drain()
+        target.close()
 
 
 @pytest.mark.parametrize(
