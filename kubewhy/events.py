@@ -18,6 +18,8 @@ from kubewhy.topics import CLAIMS, DEAD_LETTERS, EVIDENCE, FAILURES, FINDINGS, R
 
 Headers = Sequence[tuple[str, bytes]]
 
+ALONE = "kubewhy-only"  # the header of a finding that is for the sink of that name alone: it says nothing new
+
 _TYPE = "dev.kubewhy."
 _VERSION = "v1"
 _LONGEST = 300  # characters of a reason

@@ -29,6 +29,7 @@ COMMANDS = {
     "archive": "Look into an archive on S3: at any incident, however long ago.",
     "silence": "Keep failures from being told for a while.",
     "sinks": "List where findings go, try one out, or show what it would tell.",
+    "dead-letters": "List what no one could use, look at it, and send it again.",
     "backends": "Keep the language models that may be asked for better words.",
     "cache": "List and remove what models have answered before.",
     "record": "Write what is read of a cluster to a file, to be analyzed elsewhere.",
@@ -36,6 +37,9 @@ COMMANDS = {
     "rules": "List everything that can be found to be wrong.",
     "completion": "Print the completion script of a shell.",
 }
+
+# What commands that need Kafka are made with, and no others.
+_OF_KAFKA = {"aiokafka", "cramjam", "faust", "prometheus_client"}
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -47,12 +51,12 @@ class Commands(click.Group):
     """Each command is the module of its name in `kubewhy.cli`, imported only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in COMMANDS if find_spec(f"kubewhy.cli.{name}")]
+        return [name for name in COMMANDS if find_spec(_module(name))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = import_module(f"kubewhy.cli.{cmd_name}").command
+        command: click.Command = import_module(_module(cmd_name)).command
         return command
 
     def resolve_command(
@@ -71,6 +75,10 @@ class Commands(click.Group):
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [CompletionItem(name, help=COMMANDS[name]) for name in names] + options
+
+
+def _module(name: str) -> str:
+    return f"kubewhy.cli.{name.replace('-', '_')}"
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -115,6 +123,8 @@ def main(args: Sequence[str] | None = None, *, program: str = "kubewhy", name: s
             status = _nobody_reads()
         else:
             status = _bug(error, name)
+    except ModuleNotFoundError as error:
+        status = _lacking(error, name) if error.name in _OF_KAFKA else _bug(error, name)
     except Exception as error:  # noqa: BLE001 - the last resort: one line in place of a traceback
         status = _bug(error, name)
     sys.exit(status)
@@ -151,6 +161,13 @@ def _complain(error: click.ClickException, name: str) -> None:
 def _nobody_reads() -> int:
     """What is still buffered would fail once more when the interpreter flushes at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _lacking(error: ModuleNotFoundError, name: str) -> int:
+    click.echo(
+        f"{name}: Kafka needs a package that is not there ({error.name}): pip install 'kubewhy[kafka]'", err=True
+    )
     return 1
 
 

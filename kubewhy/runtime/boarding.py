@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kubewhy.errors import Rejected
-from kubewhy.events import decode
+from kubewhy.events import ALONE, decode
 from kubewhy.records import Finding, IncidentView
 from kubewhy.topics import FINDINGS
 
@@ -23,6 +23,8 @@ class Board:
         """The records of a consumer. Whether they change what is shown."""
         changed = False
         for record in records:
+            if ALONE in dict(record.headers):
+                continue
             key = (record.key or b"").decode(errors="replace")
             if record.value is None:
                 changed |= self._last.pop(key, None) is not None

@@ -9,7 +9,7 @@ from kubewhy.records import DeadLetter, Evidence, Failure, Finding, Report, Seen
 
 _HEADROOM = 0.75  # of what may be sent: headers and the key come on top
 _LINE = 500  # characters
-_CUT = "… (cut)"
+CUT = "… (cut)"  # ends what was cut
 _TOO_LARGE = "(cut: this was too large to be sent whole)"
 
 
@@ -40,7 +40,7 @@ def _ways(record: msgspec.Struct) -> Iterator[Callable[..., msgspec.Struct]]:
             yield lambda it: replace(it, incident=replace(it.incident, evidence=_said(it), changes=()))
             yield lambda it: replace(it, incident=replace(it.incident, failures=it.incident.failures[:1]))
         case DeadLetter():
-            yield lambda it: replace(it, reason=f"{it.reason} {_CUT}", value=(it.value or b"")[: _LINE * 1000])
+            yield lambda it: replace(it, reason=f"{it.reason} {CUT}", value=(it.value or b"")[: _LINE * 1000])
 
 
 def _said(finding: Finding) -> tuple[Seen, ...]:
@@ -52,4 +52,4 @@ def _short(failure: Failure) -> Failure:
 
 
 def _line(text: str) -> str:
-    return text if len(text) <= _LINE else text[:_LINE] + _CUT
+    return text if len(text) <= _LINE else text[:_LINE] + CUT

@@ -16,6 +16,7 @@ QUEUED = "queued\x1f"  # the position given last
 CUT = "cut\x1f"  # up to which position a span goes that may have arrived
 MEMO = "memo\x1f"
 DEAD = "dead\x1f"  # what the sink refused for good, and why
+RETRY = "retry\x1f"  # what of that is to be given to it once more
 
 
 class Guarded:

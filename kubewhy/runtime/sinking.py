@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,13 +16,14 @@ from aiokafka.errors import GroupAuthorizationFailedError, IllegalStateError, Ka
 
 from kubewhy.contracts import Letter, Manner, Memo, Sink
 from kubewhy.errors import ConfigError, Rejected, RetryLater
-from kubewhy.events import decode
+from kubewhy.events import ALONE, decode
 from kubewhy.records import Finding
 from kubewhy.runtime.assignors import all_to_one
 from kubewhy.runtime.courier import Counts
 from kubewhy.runtime.declaring import ready
 from kubewhy.runtime.delivery import warn
-from kubewhy.runtime.kafka import SESSION_SECONDS, Kafka
+from kubewhy.runtime.kafka import JOINING, SESSION_SECONDS, Kafka
+from kubewhy.runtime.lag import lags
 from kubewhy.runtime.lanes import READ, Lane
 from kubewhy.runtime.publishing import Publisher, appended, dead
 from kubewhy.runtime.remembered import Remembered, Rows, Writer, placed, recall, restored
@@ -31,7 +33,7 @@ from sinks import make
 
 log = logging.getLogger(__name__)
 
-ALONE = "kubewhy-only"  # the header of a finding that is for the sink of that name alone
+RESTORED = "state"  # the check of whether what the sink remembers has been read
 _AT_ONCE = 200  # records
 _ENDING_SECONDS = 15.0  # of the thirty in which the group waits for us
 _BEGUN = "begun"
@@ -64,6 +66,8 @@ class SinkWorker:
         self._session = session
         self._sinks: dict[str, Sink] = {}  # by lane
         self._shift: Shift | None = None
+        self._lanes: Sequence[Lane] = ()  # those that are at work, until they have ended
+        self._past = Counts(0, 0, 0, 0, timedelta(0))  # of those that have
         self._clock = Clock()
 
     async def run(self) -> None:
@@ -88,9 +92,8 @@ class SinkWorker:
                 await sink.close()
 
     def counts(self) -> Counts:
-        """How it goes here. One that stands by has nothing to do."""
-        lanes = self._shift.lanes if self._shift else []
-        each = [lane.counts() for lane in lanes] or [Counts(0, 0, 0, 0, timedelta(0))]
+        """How it goes here, since the start. One that stands by has nothing to do."""
+        each = [self._past, *(lane.counts() for lane in self._lanes)]
         return Counts(
             sum(one.delivered for one in each),
             sum(one.failed for one in each),
@@ -114,21 +117,29 @@ class SinkWorker:
             assignor=StickyPartitionAssignor if shared else all_to_one(),
         )
         consumer.subscribe([self._kafka.name(FINDINGS)], listener=turns)
-        producer = self._kafka.producer()
+        producer, look = self._kafka.producer(), partial(lags, consumer)
         try:
             await producer.start()
             await consumer.start()
+            self._kafka.looks.append(look)
             publisher, turn = Publisher(self._kafka, producer), 0
             while True:
                 if turns.number != turn:
                     async with turns.changing:
+                        self._kafka.notes.said(RESTORED, "what the sink remembers is being read")
                         await self._end()
                         turn = turns.number
                         self._shift = await self._begun(consumer, publisher, turns, shared=shared)
+                        self._lanes = self._shift.lanes if self._shift else ()
+                        self._kafka.notes.said(RESTORED, "")
                 batch = await consumer.getmany(timeout_ms=500, max_records=_AT_ONCE)
+                self._kafka.came(batch)
                 if turns.number == turn and self._shift:
                     await self._shift.take(batch)
         finally:
+            self._kafka.notes.said(RESTORED, JOINING)
+            if look in self._kafka.looks:
+                self._kafka.looks.remove(look)
             await self._end()
             await consumer.stop()
             await producer.stop()
@@ -137,6 +148,7 @@ class SinkWorker:
         shift, self._shift = self._shift, None
         if shift:
             await shift.end()
+            self._past, self._lanes = replace(self.counts(), waiting=0, lag=timedelta(0)), ()
 
     async def _begun(
         self, consumer: AIOKafkaConsumer, publisher: Publisher, turns: "_Turns", *, shared: bool
@@ -169,7 +181,8 @@ class SinkWorker:
         except BaseException:
             await writer.close()
             raise
-        return Shift(consumer, publisher, made, writer, self._clock, lease, self._name, self._kafka.name(FINDINGS))
+        topic, failed = self._kafka.name(FINDINGS), self._kafka.notes.commit_failed
+        return Shift(consumer, publisher, made, writer, self._clock, lease, self._name, topic, failed)
 
     async def _lane(
         self,
@@ -197,7 +210,8 @@ class SinkWorker:
         state = Remembered(keep, whole, there)
         state.write(dict.fromkeys(places.keys() - there.keys()))
         sink = Held(self._sink(lane), lease)
-        return Lane(self._name, sink, self._settings, state, begin, partial(warn, self._name))
+        took = partial(self._kafka.notes.delivered, self._name)
+        return Lane(self._name, sink, self._settings, state, begin, partial(warn, self._name), took)
 
 
 class _Turns(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -235,8 +249,9 @@ class Shift:
         lease: "Lease",
         name: str,
         topic: str,
+        failed: Callable[[], None],
     ) -> None:
-        self.lanes = lanes
+        self.lanes, self._failed = lanes, failed
         self._consumer, self._publisher, self._writer = consumer, publisher, writer
         self._clock, self._lease, self._name, self._topic = clock, lease, name, topic
         self._lane = {partition: lane for lane in lanes for partition in lane.begins}
@@ -254,17 +269,19 @@ class Shift:
         for lane in self.lanes:
             lane.check()
         records = [record for records in batch.values() for record in records]
-        findings, unusable = [], []
+        findings: list[Finding | None] = []
+        unusable = []
         for record in records:
             self._clock.seen(appended(record))
             try:
-                findings.append(None if record.value is None else decode(FINDINGS, record.value, record.headers))
+                findings.append(self._read(record))
             except Rejected as error:
                 findings.append(None)
                 unusable.append(dead(f"sink/{self._name}", str(error), record))
         await self._publisher.send(unusable)
         for record, finding in zip(records, findings, strict=True):
-            self._feed(record, finding)
+            lane = self._lane[record.partition]
+            lane.feed(record.partition, record.offset, finding, alone=_alone(record) is not None)
         for lane in {id(lane): lane for record in records if (lane := self._lane[record.partition])}.values():
             await self._post(lane)
         self._pace()
@@ -281,11 +298,12 @@ class Shift:
                 await self._commit()
         await self._writer.close()
 
-    def _feed(self, record: Any, finding: Finding | None) -> None:
-        alone = dict(record.headers).get(ALONE)
-        if alone is not None and alone.decode(errors="replace") != self._name:
-            finding = None
-        self._lane[record.partition].feed(record.partition, record.offset, finding, alone=alone is not None)
+    def _read(self, record: Any) -> Finding | None:
+        """None where it is nothing, or for another sink alone. Raises Rejected for what is no finding."""
+        if record.value is None or _alone(record) not in (None, self._name):
+            return None
+        finding: Finding = decode(FINDINGS, record.value, record.headers)
+        return finding
 
     async def _post(self, lane: Lane) -> None:
         while not self._over:
@@ -329,6 +347,7 @@ class Shift:
             await self._consumer.commit(offsets)
         except (KafkaError, IllegalStateError) as error:
             log.info("sink %s: cannot commit now (%s)", self._name, type(error).__name__)
+            self._failed()
         else:
             self._lease.renew(asked)
 
@@ -340,6 +359,11 @@ class Shift:
                 with suppress(RetryLater):
                     lane.buried(key for key, letter in letters.items() if letter not in left)
             await asyncio.sleep(_BETWEEN)
+
+
+def _alone(record: Any) -> str | None:
+    told = dict(record.headers).get(ALONE)
+    return None if told is None else told.decode(errors="replace")
 
 
 class Clock:
