@@ -147,7 +147,7 @@ class Failing:
         self.flapping.forget(now)
 
     def let_go(self, now: datetime) -> None:
-        """Ends what is over and kept for a while."""
+        """Ends what is over and kept for a while, for nothing more is said."""
         over = [known for known in self._objects.values() if any(each.ended for each in known.timed.values())]
         for known in sorted(over, key=lambda each: ref_order(each.report.ref)):
             self._judge(known, now, keeps=False)
@@ -199,7 +199,7 @@ class Failing:
 
     def _judge(self, known: Known, now: datetime, *, reported: bool = False, keeps: bool = True) -> None:
         """What of it counts at this moment. Unless it `keeps`, what is over does not."""
-        timing, timed, caught_up = self._timing, known.timed, self._caught_up
+        timing, timed, caught_up = self._timing, known.timed, self._caught_up if keeps else None
         if timing.turn(known.report, timed, now, caught_up=caught_up, reported=reported, keeps=keeps):
             self.changed.add(known.report.ref)
         self._count(known, now)

@@ -3,6 +3,7 @@
 It reads no clock and does no I/O. What it must not forget comes out as rows and goes in again by `restore`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
@@ -41,6 +42,7 @@ from kubewhy.records import (
     Inventory,
     Ref,
     Report,
+    Severity,
     Silence,
     SilenceChange,
     Tick,
@@ -139,6 +141,7 @@ class Incidents:
             yield from regroup(cluster, now, at_once=True)
             for key in by_age(cluster, cluster.late):
                 yield tell(cluster, cluster.open[key], now)
+            self._touched[cluster.name] = None
 
     def call(self, cluster: str, name: str, now: datetime) -> None:
         """What people call a cluster, where no heartbeat says it."""
@@ -177,6 +180,14 @@ class Incidents:
                 yield view(cluster, incident.head, incident.group.members)
             for head in cluster.resolved.values() if resolved else ():
                 yield view(cluster, head, ())
+
+    def count(self) -> Counter[tuple[str, str]]:
+        """How many are open, by cluster and severity: of all that there are, also where it is none."""
+        found = Counter({(name, str(severity)): 0 for name in self._clusters for severity in Severity})
+        for name, cluster in self._clusters.items():
+            for incident in (*cluster.unheard.values(), *cluster.open.values()):
+                found[name, str(incident.head.told.severity)] += 1
+        return found
 
     def rows(self) -> dict[str, bytes | None]:
         """What has changed since this was last asked, to be written when the findings have arrived; None deletes."""

@@ -119,6 +119,7 @@ class Keeping:
             seen=(),
             names=(),
             changes=(),
+            restated=False,
         )
 
 

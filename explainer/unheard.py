@@ -131,11 +131,14 @@ def said_of(cluster: Cluster) -> Held:
 
 def heard_again(cluster: Cluster, now: datetime) -> Iterator[Finding]:
     """From now on things end again, once there was time to say what is still so."""
+    caught_up = cluster.nothing_ends_before
+    # Where nobody is there again and again, nothing would ever end.
+    if cluster.fell_at or caught_up is None or now >= caught_up + CATCHING_UP:
+        cluster.nothing_ends_before = now + CATCHING_UP
+        cluster.failing.catch_up(now + CATCHING_UP)
     cluster.is_stale, cluster.is_changed = False, True
     if not cluster.fleet:
         cluster.fell_at = None
-    cluster.nothing_ends_before = now + CATCHING_UP
-    cluster.failing.catch_up(now + CATCHING_UP)
     incidents, cluster.unheard = cluster.unheard, {}
     for incident in incidents.values():
         yield end(cluster, incident, "recovered", now)

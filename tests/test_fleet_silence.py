@@ -366,6 +366,17 @@ def test_what_faded_within_its_hold_during_a_silence_is_forgotten(patient: Sky) 
     assert patient.wait(300) == []
 
 
+def test_where_nobody_is_there_again_and_again_all_is_told_nevertheless(patient: Sky) -> None:
+    patient.say("Pod shop/a", broken(hold=10))
+    patient.say("Pod shop/b", broken())
+    patient.say("Pod shop/b")
+    told = []
+    for _ in range(10):
+        patient.sleep(30)
+        told += [*patient.feed(Tick()), *patient.beats()]
+    assert sorted(told) == ["opened Pod shop/a", "resolved Pod shop/b recovered"]
+
+
 def test_while_the_explainer_alone_was_away_all_goes_by_what_waited_for_it(patient: Sky) -> None:
     patient.say("Pod shop/a", broken())
     patient.say("Pod shop/a")
@@ -390,6 +401,23 @@ def test_rows_are_of_what_was_touched_and_what_is_quiet_writes_none() -> None:
         sky.now += SECOND
         sky.feed(Tick())
         assert set(sky.stage.rows()) <= {"\x1fticked"}
+
+
+def test_what_is_told_at_the_end_is_written(patient: Sky) -> None:
+    patient.say("Pod shop/a", broken())
+    patient.say("Pod shop/a")
+    patient.keep()
+    assert patient.told(patient.stage.flush(patient.now)) == ["resolved Pod shop/a recovered"]
+    patient.restart()
+    assert list(patient.stage.views()) == []
+
+
+def test_a_run_that_is_short_ends_what_recovered_while_nobody_was_there(patient: Sky) -> None:
+    patient.say("Pod shop/a", broken())
+    patient.restart()
+    patient.sleep(3600)
+    assert patient.beats() + patient.say("Pod shop/a") + patient.wait(15) == []
+    assert patient.told(patient.stage.flush(patient.now)) == ["resolved Pod shop/a recovered"]
 
 
 def test_who_keeps_findings_is_told_once_which_incidents_are_forgotten(patient: Sky) -> None:
