@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from kubewhy.records import Claim, DeadLetter, Finding, Ref, Tick, Version, enco
 from kubewhy.runtime.declaring import Difference, Found, declared, differences
 from kubewhy.runtime.kafka import Kafka
 from kubewhy.topics import EVIDENCE, FAILURES, FINDINGS, INCIDENTS, SILENCES, TOPICS, Topic, object_key
+from tests.live.cli import KUBEWHY
 from tests.test_docs import records
 
 ASYNCAPI = Path(__file__).parent / "asyncapi" / "schema-3.0.0.json.gz"
@@ -175,3 +178,20 @@ def test_what_is_sent_fits_the_documents_schemas() -> None:
     with pytest.raises(jsonschema.ValidationError):
         validators["Version"].validate(["1", 2])
     validators["Version"].validate(json.loads(json.dumps(Version(1, 2))))
+
+
+@pytest.mark.parametrize("command", ["topics check", "worker analyzer", "incidents"])
+def test_a_package_that_is_not_there_is_told_in_one_line(command: str, tmp_path: Path) -> None:
+    (tmp_path / "aiokafka.py").write_text("raise ModuleNotFoundError(name='aiokafka')")
+    config = tmp_path / "fleet.yaml"
+    config.write_text("kafka: {servers: ['127.0.0.1:1']}")
+    done = subprocess.run(
+        [KUBEWHY, *command.split(), "--config", config],
+        env={"PYTHONPATH": str(tmp_path), "PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "kubewhy: Kafka needs a package that is not there (aiokafka): pip install 'kubewhy[kafka]'\n"

@@ -149,12 +149,8 @@ def _kafka(config: Path | None) -> "Kafka":
             f"{where} no `kafka:` in the settings: say where the brokers are, as in kafka: {{servers: [kafka:9092]}}"
             + ("" if config else ", and name the file with --config")
         )
-    try:
-        from kubewhy.runtime.kafka import Kafka
-    except ImportError as error:
-        raise ConfigError(
-            f"kafka: needs a package that is not there ({error.name}): pip install 'kubewhy[kafka]'"
-        ) from None
+    from kubewhy.runtime.kafka import Kafka
+
     return Kafka(settings, os.environ, "kubewhy-topics")
 
 
