@@ -1,6 +1,7 @@
 """The whole pipeline in one process: the same stages as on Kafka, over a queue in memory."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from kubewhy.records import (
     Tick,
 )
 from kubewhy.runtime.delivery import Delivery
+from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 Control = Inventory | Heartbeat | SilenceChange | Answer | Tick
 Record = Evidence | Control
+CLUSTER = "cluster"  # the check of whether all of it is being watched
 TICK = timedelta(seconds=1)
 INCIDENTS = "incidents\x1f"  # begins the keys of their rows
 SENDING = "sending"  # the key of what an earlier version was about to tell
@@ -51,7 +54,9 @@ class Pipeline:
         *,
         no_hold: bool = False,
         incidents: Incidents | None = None,
+        notes: Notes | None = None,
     ) -> None:
+        self._notes = notes or Notes()
         self._analyzers = AnalyzerStage(analyzers)
         self._incidents = incidents or Incidents()
         self._no_hold = no_hold
@@ -61,13 +66,17 @@ class Pipeline:
         findings: list[Finding] = []
         for record in records:
             for report in self._reports(record, now):
-                findings += self._incidents.feed(report, now)
+                told = list(self._incidents.feed(report, now))
+                self._notes.folded(report, told)
+                findings += told
         return findings
 
     def _reports(self, record: Record, now: datetime) -> Iterable[Report | Control]:
         if not isinstance(record, Evidence):
             return [record]
-        reports = self._analyzers.feed(record, now)
+        began = time.perf_counter()
+        reports = list(self._analyzers.feed(record, now))
+        self._notes.judged(reports, 1, time.perf_counter() - began)
         return map(at_once, reports) if self._no_hold else reports
 
     def rows(self) -> dict[str, bytes | None]:
@@ -144,6 +153,7 @@ async def watch(
     incidents: Incidents | None = None,
     silences: Sequence[Silence] = (),
     calls: "Calls | None" = None,
+    notes: Notes | None = None,
 ) -> None:
     """Runs until cancelled; or, with `until_idle`, until nothing new was collected or found for so many seconds."""
     incidents = incidents or Incidents()
@@ -152,7 +162,8 @@ async def watch(
         router.restore(state)
         if calls:
             calls.restore(state)
-    pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents)
+    notes = notes or Notes()
+    pipeline = Pipeline(analyzers, no_hold=no_hold, incidents=incidents, notes=notes)
     teller = Teller(pipeline, delivery, router, state)
     teller.again()
     seen, begun = already_seen(incidents.silences()), False
@@ -162,8 +173,12 @@ async def watch(
             now, ticks = clock(), isinstance(record, Tick)
             # Before the first record of all: what is silenced must not be told for a moment at each start.
             changes = silence_changes(state, seen, silences) if ticks or not begun else []
+            if not begun:
+                notes.said(CLUSTER, "")
             begun = True
             answers = calls.take() if calls else []
+            if not isinstance(record, Tick):
+                notes.published(record)
             findings = pipeline.feed((*changes, *answers, record), now)
             teller.tell(findings)
             if ticks:
@@ -195,7 +210,8 @@ class _Idle:
         if self._seconds is None:
             return False
         now = self._clock()
-        if busy or self._is_news(record) or (self._last is None and not isinstance(record, Tick)):
+        news = self._is_news(record)  # asked in any case: what it says is to be known when it is said again
+        if busy or news or (self._last is None and not isinstance(record, Tick)):
             self._last = now
         return self._last is not None and now - self._last >= self._seconds
 
