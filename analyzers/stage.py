@@ -68,6 +68,7 @@ class AnalyzerStage:
             gone=record.gone,
             **(_told_by(judged, related, record, failures) if judged and failures else {}),
             # Most pods come and go with their workloads, which tell the same.
+            restated=record.restated,
             changes=record.changes if failures or (record.root is None and record.ref.kind != "Pod") else (),
         )
 

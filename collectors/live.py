@@ -14,6 +14,7 @@ from collectors.logs import Logs
 from collectors.requests import Cluster
 from collectors.sending import MOST, RESTATE_SECONDS, Outbox
 from collectors.store import Store, kinds_read
+from collectors.watch import Note, unnoted
 from collectors.watching import Watching
 from kubewhy.contracts import Analyzer
 from kubewhy.kube.meta import Object
@@ -53,6 +54,8 @@ class LiveCollector:
         name: str | None = None,
         redact: Callable[[str], str] | None = None,
         pace: Pace = Pace(),
+        on_event: Note = unnoted,
+        on_list: Note = unnoted,
     ) -> None:
         analyzers = tuple(analyzers)
         self._cluster, self._id, self._name = cluster, cluster_id, name or cluster.name
@@ -61,7 +64,15 @@ class LiveCollector:
         self._outbox = Outbox(self._loop.time(), pace.restate)
         self.store = Store(analyzers, self._outbox.touch)
         kinds = kinds_read(analyzers)
-        self._watching = Watching(cluster, kinds, namespaces, [self.store], all_namespaces=all_namespaces)
+        self._watching = Watching(
+            cluster,
+            kinds,
+            namespaces,
+            [self.store],
+            all_namespaces=all_namespaces,
+            on_event=on_event,
+            on_list=on_list,
+        )
         self._version = Version(term, 0)
         self._logs = Logs(cluster, redact, self._outbox.touch) if redact else None
 
@@ -115,6 +126,11 @@ class LiveCollector:
                     yield record
             due = self._outbox.next_due(now)
             await self._watching.wait(1.0 if due is None else min(1.0, due))
+
+    @property
+    def waiting(self) -> int:
+        """Objects of which something is still to be said."""
+        return len(self._outbox)
 
     def lost(self, evidence: Evidence) -> None:
         """It has not arrived after all: how the object is then is said again."""

@@ -16,6 +16,8 @@ from kubewhy.kube.meta import Object, Resource
 
 log = logging.getLogger(__name__)
 
+Note = Callable[[str, str], None]
+
 # A version that is too large for the server so often in a row belongs to another history.
 _HOPELESS = 5
 # A WATCH that ends at once is a proxy's doing. Without a pause we would ask as fast as the network goes.
@@ -30,6 +32,10 @@ class Skipped(NamedTuple):
     reason: str
 
 
+def unnoted(kind: str, what: str) -> None:
+    """Nobody looks."""
+
+
 async def follow(
     cluster: Cluster,
     resource: Resource,
@@ -39,6 +45,8 @@ async def follow(
     *,
     on_synced: Callable[[], None] | None = None,
     on_trouble: Callable[[str], None] | None = None,
+    on_event: Note = unnoted,
+    on_list: Note = unnoted,
     labels: str = "",
     fields: str = "",
     refused_retry: float = 600.0,
@@ -46,12 +54,15 @@ async def follow(
 ) -> None:
     """Follows one kind in one namespace (None: in all) for ever.
 
-    `on_synced` is called after each completed LIST, `on_trouble` with the reason when the first one fails.
+    `on_synced` is called after each completed LIST, `on_trouble` with the reason when the first one fails. `on_event`
+    is told the kind and the type of each event of a WATCH; `on_list` the kind of each completed LIST, and what it was
+    for: start, expired, refused, restored or unreadable.
 
     Raises ConfigError only for what waiting cannot mend, and only before the first LIST has succeeded: a bad selector,
     and a certificate that does not verify.
     """
-    follower = _Follower(cluster, resource, view, namespace, target, on_synced, labels, fields, on_raw)
+    notes = (on_event, on_list)
+    follower = _Follower(cluster, resource, view, namespace, target, on_synced, *notes, labels, fields, on_raw)
     while True:
         try:
             await follower.round()
@@ -82,11 +93,14 @@ class _Follower:
     namespace: str | None
     target: Target
     on_synced: Callable[[], None] | None
+    on_event: Note
+    on_list: Note
     labels: str
     fields: str
     on_raw: OnRaw | None
     ever_synced: bool = False
     version: str = ""
+    reason: str = "start"  # of the next LIST
     failures: int = 0
     opened: float | None = None
     steady: asyncio.TimerHandle | None = None
@@ -102,14 +116,14 @@ class _Follower:
         return self.ever_synced and self.failures < self.cluster.limits.tries
 
     def refused(self, reason: str) -> None:
-        self.version = ""
+        self.anew("refused")
         self.failures = 0
         self.target.refused(self.resource, self.namespace, reason, self.cluster.now())
         self.cluster.troubles.ends(str(self))
 
     async def expired(self, reason: str) -> None:
         """The version is too old. For events, and after the API server was away, that is ordinary."""
-        self.version = ""
+        self.anew("expired")
         log.info("%s: listing anew, because the server has forgotten our version (%s)", self, reason)
         await self.pause()
 
@@ -120,8 +134,13 @@ class _Follower:
         lagging = "resource version" in str(trouble).lower()
         if isinstance(trouble, NotAccepted) or (lagging and self.failures >= _HOPELESS):
             # A server that lags behind catches up; "too large" for ever means that etcd was restored from a backup.
-            self.version = ""
+            self.anew("unreadable" if isinstance(trouble, NotAccepted) else "restored")
         await self.pause(trouble.after or 0.0)
+
+    def anew(self, reason: str) -> None:
+        """There is no version to go on from."""
+        if self.version:
+            self.version, self.reason = "", reason
 
     async def pause(self, at_least: float = 0.0) -> None:
         wait = self.cluster.limits.wait(self.failures)
@@ -132,6 +151,7 @@ class _Follower:
         scope = (self.cluster, self.view, self.namespace, self.target)
         self.version = await list_into(*scope, self.labels, self.fields, self.on_raw)
         self.ever_synced = True
+        self.on_list(str(self.resource), self.reason)
         log.info("%s of %s: everything is listed", self, self.cluster.name)
         if self.on_synced:
             self.on_synced()
@@ -152,6 +172,11 @@ class _Follower:
             async with aclosing(events):
                 async for event in events:
                     self._apply(event)
+        except (Expired, Refused, Unreachable) as error:
+            # Without a status it is the connection that broke.
+            if self.opened and (not isinstance(error, Unreachable) or error.status):
+                self.on_event(str(self.resource), "ERROR")
+            raise
         finally:
             if self.steady:
                 self.steady.cancel()
@@ -169,6 +194,7 @@ class _Follower:
         # Only now: a LIST that works and a WATCH that never does must not turn into a stream of LISTs.
         self.failures = 0
         self._in_step()
+        self.on_event(str(self.resource), event.type)
         at = self.cluster.now()
         if event.type == "DELETED":
             self.target.remove(self.resource, event.namespace, event.name, at)

@@ -10,7 +10,7 @@ from collectors.answers import is_forbidden, nothing_readable
 from collectors.decoding import OnRaw
 from collectors.requests import Cluster
 from collectors.target import Target
-from collectors.watch import follow
+from collectors.watch import Note, follow, unnoted
 from kubewhy.kube.meta import Object, Resource
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,10 @@ class Watching:
         *,
         all_namespaces: bool = False,
         on_raw: OnRaw | None = None,
+        on_event: Note = unnoted,
+        on_list: Note = unnoted,
     ) -> None:
+        self._on_event, self._on_list = on_event, on_list
         self._cluster, self._kinds, self._targets, self._on_raw = cluster, kinds, targets, on_raw
         self._namespaces = namespaces
         self._may_narrow = not namespaces and not all_namespaces
@@ -168,6 +171,14 @@ class Watching:
 
         scope = (self._cluster, kind.resource, kind, space)
         try:
-            await follow(*scope, self, on_synced=on_synced, on_trouble=on_trouble, on_raw=self._on_raw)
+            await follow(
+                *scope,
+                self,
+                on_synced=on_synced,
+                on_trouble=on_trouble,
+                on_event=self._on_event,
+                on_list=self._on_list,
+                on_raw=self._on_raw,
+            )
         finally:
             self._woken.set()

@@ -178,6 +178,7 @@ class Report(Record, tag="report", frozen=True, kw_only=True):
     seen: tuple[str, ...] = ()  # what shows its failures, in lines
     names: tuple[Name, ...] = ()  # of what it is made of, which its failures may tell of
     changes: tuple[Change, ...] = ()  # of late, to it and to its root, newest first; of pods only where they fail
+    restated: bool = False  # so was its evidence
 
 
 class Inventory(Record, tag="inventory", frozen=True, kw_only=True):

@@ -25,10 +25,12 @@ from kubewhy.cli.stopping import until_stopped
 from kubewhy.contracts import Analyzer, Sink, State
 from kubewhy.records import Finding
 from kubewhy.runtime.delivery import Delivery, warn
-from kubewhy.runtime.embedded import watch
+from kubewhy.runtime.embedded import CLUSTER, watch
+from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.patience import patience
 from kubewhy.runtime.replaying import replay
 from kubewhy.runtime.routing import Router
+from kubewhy.runtime.showing import showing
 from kubewhy.runtime.silencing import of_settings
 from kubewhy.runtime.state import MemoryState, SqliteState
 from kubewhy.settings import ExplainSettings, Settings, load
@@ -37,6 +39,7 @@ from sinks.stdout import StdoutSink, render
 
 if TYPE_CHECKING:
     from kubewhy.runtime.calls import Calls
+    from kubewhy.runtime.shown import Shown
 
 
 @click.command("run")
@@ -119,6 +122,7 @@ def command(
         settings = settings.model_copy(update={"explain": asked})
     router = Router(settings)
     chosen = kubeconfig or settings.kubeconfig
+    notes = Notes()
     told = _Told(
         kubeconfig=str(chosen) if chosen else None,
         context=context or settings.context,
@@ -134,7 +138,8 @@ def command(
         settings=settings,
         router=router,
         incidents=patience(settings, config, router.labels, no_hold=no_hold),
-        calls=_calls(settings.explain),
+        calls=_calls(settings.explain, notes),
+        notes=notes,
     )
     # Nobody reads on, as in `kubewhy run | head -1`.
     return 1 if asyncio.run(told.to_stdout()) else 0
@@ -159,6 +164,7 @@ class _Told:
     router: Router
     incidents: Incidents
     calls: "Calls | None"
+    notes: Notes
 
     async def to_stdout(self) -> bool:
         """Until it ends or is stopped. True when nobody reads on."""
@@ -198,7 +204,11 @@ class _Told:
 
         def delivery(state: State) -> Delivery:
             # What befalls standard output is told at the end.
-            return Delivery(sinks, state, lambda name, *told: None if name in ours else warn(name, *told), ours)
+            def say(name: str, *told: Any) -> None:
+                if name not in ours:
+                    warn(name, *told)
+
+            return Delivery(sinks, state, say, ours, self.notes)
 
         if self.recording:
             await replay(
@@ -213,25 +223,44 @@ class _Told:
                 calls=self.calls,
             )
             return
-        async with await connect(self.kubeconfig, self.context) as cluster:
+        answering = showing(self.settings.metrics, self.notes, "run", CLUSTER)
+        async with answering as shown, await connect(self.kubeconfig, self.context) as cluster:
             # What cannot be reached is not being watched.
             identity = self.settings.cluster.id or await cluster.identify()
             if self.text:
                 click.echo(one_line(f"watching {cluster.name} ({cluster.server}); Ctrl-C ends it"), err=True)
             with closing(SqliteState(self.state_file)) if self.state_file else nullcontext() as state:
-                await self._watch(cluster, identity, delivery(state or MemoryState()), state)
+                await self._watch(cluster, identity, delivery(state or MemoryState()), state, shown)
 
-    async def _watch(self, cluster: Cluster, identity: str, delivery: Delivery, state: SqliteState | None) -> None:
+    async def _watch(
+        self,
+        cluster: Cluster,
+        identity: str,
+        delivery: Delivery,
+        state: SqliteState | None,
+        shown: "Shown | None",
+    ) -> None:
+        # Each start counts as another collector: what an earlier one has said is older, whatever its number.
+        term = state.count_up("term") if state else 1
+        if shown:
+            shown.collects(identity, self.settings.cluster.name or cluster.name, lambda: collector.waiting)
+            shown.judges()
+            shown.explains(self.incidents.count)
+            shown.delivers(delivery.counts)
+            if self.calls:
+                shown.asks()
+        self.notes.active(term)
         collector = LiveCollector(
             cluster,
             self.analyzers,
             self.namespaces,
-            # Each start counts as another collector: what an earlier one has said is older, whatever its number.
-            term=state.count_up("term") if state else 1,
+            term=term,
             all_namespaces=self.all_namespaces,
             cluster_id=identity,
             name=self.settings.cluster.name,
             redact=_redact() if self.logs else None,
+            on_event=self.notes.watched,
+            on_list=self.notes.listed,
         )
         await watch(
             collector,
@@ -245,6 +274,7 @@ class _Told:
             incidents=self.incidents,
             silences=of_settings(self.settings),
             calls=self.calls,
+            notes=self.notes,
         )
 
 
@@ -275,11 +305,11 @@ class Closed:
         self.event.set()
 
 
-def _calls(settings: ExplainSettings) -> "Calls | None":
+def _calls(settings: ExplainSettings, notes: Notes) -> "Calls | None":
     if not settings.backends:
         return None
     # What asks models is large: nobody without one waits for it.
     from kubewhy.runtime.calls import Calls
     from kubewhy.runtime.models import explainer
 
-    return Calls(explainer(settings, lambda: datetime.now(UTC), os.environ), settings.at_once)
+    return Calls(explainer(settings, lambda: datetime.now(UTC), os.environ, notes=notes), settings.at_once)

@@ -69,7 +69,7 @@ def analyzer_command(config: Path) -> None:
     from kubewhy.runtime import workers
 
     async def role(kafka: Kafka, settings: Settings) -> None:
-        await workers.analyzer(kafka, list(enabled()))
+        await workers.analyzer(kafka, settings, list(enabled()))
 
     _run(config, "analyzer", role)
 
@@ -107,13 +107,13 @@ def sink_command(config: Path, name: str) -> None:
 
     Of one that posts to people, as Slack, one worker is active and others stand by; the others share the work.
     """
-    from kubewhy.runtime.sinking import deliver
+    from kubewhy.runtime import workers
 
     async def role(kafka: Kafka, settings: Settings) -> None:
         names = [sink.called for sink in settings.sinks]
         if name not in names:
             raise ConfigError(f"{config}: there is no sink {name}{hint(name, names)} (sinks: {', '.join(names)})")
-        await deliver(kafka, settings, name, os.environ)
+        await workers.sink(kafka, settings, name, os.environ)
 
     _run(config, f"sink-{name}", role)
 

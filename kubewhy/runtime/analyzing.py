@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -13,7 +14,8 @@ from kubewhy.contracts import Analyzer
 from kubewhy.errors import Rejected
 from kubewhy.events import Message, decode, message
 from kubewhy.records import Evidence, Report
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.kafka import JOINING, Kafka
+from kubewhy.runtime.lag import lags
 from kubewhy.runtime.publishing import Publisher, appended, dead
 from kubewhy.topics import EVIDENCE, RESTATED, Topic
 
@@ -62,15 +64,10 @@ def _broken(report: Report) -> str:
 
 
 class Analyzing:
-    """One worker. `done` is told of what is through, with each batch."""
+    """One worker."""
 
-    def __init__(
-        self,
-        kafka: Kafka,
-        analyzers: Iterable[Analyzer[Any]],
-        done: Callable[[Sequence[Report], float], None] = lambda reports, seconds: None,
-    ) -> None:
-        self._kafka, self._judging, self._done = kafka, Judging(analyzers), done
+    def __init__(self, kafka: Kafka, analyzers: Iterable[Analyzer[Any]]) -> None:
+        self._kafka, self._judging = kafka, Judging(analyzers)
         self._behind = asyncio.Event()  # there are more news than were taken at once
 
     async def run(self) -> None:
@@ -106,40 +103,51 @@ class Analyzing:
                 await asyncio.sleep(began + sum(map(len, batch.values())) / RESTATED_PER_SECOND - loop.time())
 
     async def _through(self, reader: "_Reader", publisher: Publisher, batch: Batch) -> None:
-        began = asyncio.get_running_loop().time()
+        began, notes = asyncio.get_running_loop().time(), self._kafka.notes
         async with reader.busy:
-            judged = self._judging.messages(record for records in batch.values() for record in records)
+            judged = list(self._judging.messages(record for records in batch.values() for record in records))
+            reports = self._judging.taken()
             await publisher.send(judged)
-            await commit(reader.consumer, {place: records[-1].offset + 1 for place, records in batch.items()})
-        self._done(self._judging.taken(), asyncio.get_running_loop().time() - began)
+            notes.judged(reports, sum(map(len, batch.values())), asyncio.get_running_loop().time() - began)
+            offsets = {place: records[-1].offset + 1 for place, records in batch.items()}
+            if not await commit(reader.consumer, offsets):
+                notes.commit_failed()
 
 
 class _Reader:
     """A consumer of one topic. Whoever takes over a partition begins where we ended: what is at work is ended first."""
 
     def __init__(self, kafka: Kafka, topic: Topic, group: str) -> None:
+        self._kafka = kafka
         self.consumer = kafka.consumer(group=group)
         self.busy = asyncio.Lock()
-        self.consumer.subscribe([kafka.name(topic)], listener=_Draining(self.busy))
+        self._look = partial(lags, self.consumer)
+        self.consumer.subscribe(
+            [kafka.name(topic)], listener=_Draining(self.busy, partial(kafka.notes.said, topic.name))
+        )
 
     async def __aenter__(self) -> "_Reader":
         await self.consumer.start()
+        self._kafka.looks.append(self._look)
         return self
 
     async def __aexit__(self, *raised: object) -> None:
+        self._kafka.looks.remove(self._look)
         await self.consumer.stop()
 
     async def next(self, most: int) -> Batch:
         """What there is, by partition; nothing where there was none for a while."""
         batch: Batch = await self.consumer.getmany(timeout_ms=500, max_records=most)
+        self._kafka.came(batch)
         return batch
 
 
 class _Draining(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, busy: asyncio.Lock) -> None:
-        self._busy = busy
+    def __init__(self, busy: asyncio.Lock, say: Callable[[str], None]) -> None:
+        self._busy, self._say = busy, say
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._say(JOINING)
         try:
             async with asyncio.timeout(_DRAIN_SECONDS), self._busy:
                 pass
@@ -147,14 +155,17 @@ class _Draining(ConsumerRebalanceListener):  # type: ignore[misc]
             log.info("what is at work did not end in time; another worker does it again")
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._say("")  # also where there is none for us: so we stand by
         log.info("%d partitions are ours", len(list(assigned)))
 
 
-async def commit(consumer: Any, offsets: dict[TopicPartition, int]) -> None:
+async def commit(consumer: Any, offsets: dict[TopicPartition, int]) -> bool:
     """What is through is through. A partition that was taken from us is another worker's, who does it again."""
     try:
         await consumer.commit(offsets)
+        return True
     except (CommitFailedError, IllegalStateError):
         log.info("a partition went to another worker before its offset was committed; it does some again")
     except KafkaError as error:
         log.info("cannot commit now (%s); it goes with the next batch", error)
+    return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -27,13 +28,18 @@ _STANDING_BY = 30.0  # seconds that one which is active no more stays ready to g
 class Source(Protocol):
     """A collector that can be told that a record has not arrived."""
 
+    @property
+    def waiting(self) -> int:
+        """Objects of which something is still to be said."""
+        ...
+
     def evidence(self) -> AsyncGenerator[Evidence | Inventory | Heartbeat, None]: ...
 
     def lost(self, evidence: Evidence) -> None: ...
 
 
 class Collecting:
-    """One cluster's collector. `start` makes what collects, for a term; `published` is told what goes out.
+    """One cluster's collector. `start` makes what collects, for a term.
 
     With analyzers, it judges the evidence itself, and publishes what they say in its place.
     """
@@ -47,13 +53,16 @@ class Collecting:
         member: str,
         clock: Callable[[], datetime],
         analyzers: Sequence[Analyzer[Any]] = (),
-        published: Callable[[Struct], None] = lambda record: None,
-        active: Callable[[int | None], None] = lambda term: None,
     ) -> None:
         self._kafka, self._cluster, self._start, self._clock = kafka, cluster, start, clock
         self._member = member
         self._stage = AnalyzerStage(analyzers) if analyzers else None
-        self._published, self._active = published, active
+        self._source: Source | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Objects of which something is still to be said. While this is not the active one, another says it."""
+        return self._source.waiting if self._source else 0
 
     async def run(self) -> None:
         """Until cancelled. Raises ConfigError as what collects does."""
@@ -61,14 +70,15 @@ class Collecting:
         async with self._kafka.producer() as producer, election:
             while True:
                 term = await election.won(producer)
-                source = self._start(term)
+                source = self._source = self._start(term)
                 leaving = _Leaving(Publisher(self._kafka, producer), source)
                 sending = asyncio.create_task(leaving.run())
                 try:
-                    self._active(term)
+                    self._kafka.notes.active(term)
                     await self._collect(election, leaving, source, producer, term)
                 finally:
-                    self._active(None)
+                    self._source = None
+                    self._kafka.notes.active(None)
                     sending.cancel()
                     await asyncio.gather(sending, return_exceptions=True)
 
@@ -77,24 +87,33 @@ class Collecting:
             async for record in records:
                 if not election.ours:
                     log.info("another collector of %s may be the active one: standing by", self._cluster)
-                    self._active(None)
+                    self._kafka.notes.active(None)
                     try:
                         async with asyncio.timeout(_STANDING_BY):
                             if await election.won(producer) != term:
                                 return
                     except TimeoutError:
                         return
-                    self._active(term)
-                await leaving.put(record, self._messages(record))
-                self._published(record)
+                    self._kafka.notes.active(term)
+                said = self._judged(record) if self._stage and isinstance(record, Evidence) else [record]
+                await leaving.put(record, [told for each in said for told in _messages(each)])
+                for each in said:
+                    self._kafka.notes.published(each)
 
-    def _messages(self, record: Struct) -> Iterable[Message]:
-        if isinstance(record, Heartbeat):
-            # Who is silent is told of all clusters at once, wherever each of them has its place.
-            return [message(record), message(record, cluster=FLEET)._replace(key=FLEET.encode())]
-        if isinstance(record, Evidence) and self._stage:
-            return map(message, self._stage.feed(record, record.observed_at))
-        return [message(record)]
+    def _judged(self, evidence: Evidence) -> list[Struct]:
+        """What is said in place of evidence."""
+        assert self._stage
+        began = time.perf_counter()
+        reports = list(self._stage.feed(evidence, evidence.observed_at))
+        self._kafka.notes.judged(reports, 1, time.perf_counter() - began)
+        return [*reports]
+
+
+def _messages(record: Struct) -> list[Message]:
+    if isinstance(record, Heartbeat):
+        # Who is silent is told of all clusters at once, wherever each of them has its place.
+        return [message(record), message(record, cluster=FLEET)._replace(key=FLEET.encode())]
+    return [message(record)]
 
 
 class _Leaving:

@@ -1,7 +1,7 @@
 """Brings one sink what waits for it: in its manner, again where it failed, and none twice."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -31,10 +31,21 @@ class Counts:
 
 
 class Courier:
-    """Works for one sink until cancelled. `say` is told what people should know, in a line."""
+    """Works for one sink until cancelled.
 
-    def __init__(self, name: str, sink: Sink, state: State, say: Callable[[str, Counts], None]) -> None:
+    `say` is told what people should know, in a line; `took` what the sink has taken.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        state: State,
+        say: Callable[[str, Counts], None],
+        took: Callable[[Sequence[Finding]], None] = lambda findings: None,
+    ) -> None:
         self._sink, self._state, self._say = sink, Guarded(state), say
+        self._took = took
         self._memo, self._outbox = SinkMemo(self._state, name), Outbox(name, self._state)
         self._now, self._ending = _FIRST, False
         self._may_spare = True  # a sink may have put something off before a restart
@@ -170,6 +181,7 @@ class Courier:
         else:
             self._outbox.settle(batch.settled)
             self._delivered += len(letters)
+            self._took([letter.finding for letter in letters])
             return
         if len(letters) == 1:
             self._outbox.settle(batch.settled, (letters[0], reason))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -12,6 +12,7 @@ from functools import partial
 from kubewhy.contracts import Sink, State
 from kubewhy.records import Finding
 from kubewhy.runtime.courier import Counts, Courier
+from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.outbox import OUTBOX
 
 log = logging.getLogger(__name__)
@@ -40,13 +41,21 @@ class Delivery:
         state: State,
         say: Say = warn,
         ours: Container[str] = (),
+        notes: Notes | None = None,
     ) -> None:
         """`say` is told the name of a sink, what people should know of it, in a line, and how it goes.
 
         `ours` are those that lead nowhere but out of this process: whoever reads them may take time, or never go on.
         """
         self._state, self._ours = state, ours
-        self._couriers = {name: Courier(name, sink, state, partial(say, name)) for name, sink in sinks.items()}
+        noted = notes or Notes()
+
+        def took(name: str, findings: Sequence[Finding]) -> None:
+            noted.delivered(name, findings)
+
+        self._couriers = {
+            name: Courier(name, sink, state, partial(say, name), partial(took, name)) for name, sink in sinks.items()
+        }
         self._tasks: list[asyncio.Task[None]] = []
         self._over = False
         waiting = Counter(key.split("\x1f")[1] for key, _ in state.scan(OUTBOX))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -12,11 +13,13 @@ from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from kubewhy.errors import Rejected
 from kubewhy.events import decode, message
 from kubewhy.records import Claim
-from kubewhy.runtime.kafka import Kafka, forever
+from kubewhy.runtime.kafka import JOINING, Kafka, forever
+from kubewhy.runtime.lag import lags
 from kubewhy.topics import CLAIMS
 
 log = logging.getLogger(__name__)
 
+STANDING = "election"  # the check of whether it is the active one, or stands by
 SESSION_SECONDS = 6.0  # so long after the last sign of life of the active one, another takes over
 
 
@@ -31,7 +34,8 @@ class Election:
         self._kafka, self._cluster, self._member, self._clock = kafka, cluster, member, clock
         self._place = TopicPartition(kafka.name(CLAIMS), 0)
         self._consumer = kafka.consumer(group=f"collector.{cluster}", session=SESSION_SECONDS)
-        self._consumer.subscribe([kafka.name(CLAIMS)], listener=_Listener(self))
+        self._look = partial(lags, self._consumer)
+        self._consumer.subscribe([kafka.name(CLAIMS)], listener=_Listener(self, partial(kafka.notes.said, STANDING)))
         self._ours, self._heard = asyncio.Event(), asyncio.Event()
         self._next = 0  # claims up to there are known
         self._last: int | None = None  # where the last claim of this cluster stands
@@ -39,12 +43,14 @@ class Election:
 
     async def __aenter__(self) -> "Election":
         await self._consumer.start()
+        self._kafka.looks.append(self._look)
         self._following = asyncio.create_task(self._follow())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._kafka.looks.remove(self._look)
         self._following.cancel()
         await asyncio.gather(self._following, return_exceptions=True)
         await self._consumer.stop()
@@ -76,7 +82,9 @@ class Election:
     async def _follow(self) -> None:
         """Reads all claims as they come: also what keeps us a member."""
         while True:
-            for records in (await self._consumer.getmany(timeout_ms=1000)).values():
+            batch = await self._consumer.getmany(timeout_ms=1000)
+            self._kafka.came(batch)
+            for records in batch.values():
                 for record in records:
                     self._take(record)
             self._heard.set()
@@ -107,6 +115,7 @@ class Election:
             nonlocal term
             done = await producer.send_and_wait(self._kafka.name(CLAIMS), told.value, told.key, 0, headers=told.headers)
             term = done.offset
+            self._kafka.notes.produced(done.topic, 1)
 
         await forever(attempt, "claiming the cluster")
         self._last = term
@@ -114,11 +123,13 @@ class Election:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, election: Election) -> None:
-        self._election = election
+    def __init__(self, election: Election, say: Callable[[str], None]) -> None:
+        self._election, self._say = election, say
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._say(JOINING)
         self._election.took(False)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._say("")
         self._election.took(bool(list(assigned)))

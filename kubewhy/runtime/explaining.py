@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,7 @@ from kubewhy.contracts import AnswerCache, Backend, Completion, Prompt
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.records import Explanation, IncidentView
 from kubewhy.runtime.choosing import LONGEST_WAIT, Budget, Choice
+from kubewhy.runtime.notes import Notes
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Explainer:
     budget: Budget = field(default_factory=Budget)
     masked: bool = True
     draw: Callable[[], str] = lambda: secrets.token_hex(6)
+    notes: Notes = field(default_factory=Notes)
     _running: dict[str, "asyncio.Task[_Answered | None]"] = field(default_factory=dict)
 
     async def explain(self, subject: Subject) -> Explanation | None:
@@ -69,7 +72,10 @@ class Explainer:
         case = self._case(subject)
         for choice in self.choices:
             if found := await self._cached(choice, case):
+                self.notes.looked_up(True)
                 return found
+        if self.cache:
+            self.notes.looked_up(False)
         answered, again = await self._once(case)
         if answered is None:
             return None
@@ -141,22 +147,33 @@ class Explainer:
         """Asks, and once more where the answer does not fit."""
         prompt, tokens, cost = case.question.prompt, (0, 0), None
         for _ in range(2):
-            completion = await _within(choice.backend, prompt)
+            began = time.monotonic()
+            try:
+                completion = await _within(choice.backend, prompt)
+            except (Rejected, RetryLater, ConfigError) as error:
+                self._called(choice, _outcome(error), began)
+                raise
             spent = choice.price.of(completion) if choice.price else None
             self.budget.spend(completion, spent)
             cost = None if spent is None else (cost or 0.0) + spent
             tokens = (tokens[0] + completion.input_tokens, tokens[1] + completion.output_tokens)
+            self.notes.spent(choice.backend.name, choice.model, completion, spent)
             try:
                 answer = read(completion.text)
             except BadAnswer as error:
+                self._called(choice, "unfit", began)
                 prompt = again(case.question, completion.text, str(error))
                 continue
+            self._called(choice, "answered", began)
             choice.worked()
             whole = Completion(msgspec.json.encode(answer).decode(), completion.model, *tokens)
             if self.cache:
                 await self.cache.put(choice.backend.name, choice.model, self.language, case.question.told, whole)
             return _Answered(choice, whole, cost)
         raise Unfit(f"backend {choice.backend.name}: its answers do not fit the schema; try another model")
+
+    def _called(self, choice: Choice, outcome: str, began: float) -> None:
+        self.notes.called(choice.backend.name, choice.model, outcome, time.monotonic() - began)
 
     async def _cached(self, choice: Choice, case: _Case) -> Explanation | None:
         if not self.cache:
@@ -180,6 +197,15 @@ class Explainer:
             links=tuple({each.docs for each in case.view.words if each.docs}),
             commands=case.view.commands,
         )
+
+
+def _outcome(error: Exception) -> str:
+    match error:
+        case Rejected():
+            return "rejected"
+        case ConfigError():
+            return "misconfigured"
+    return "failed"
 
 
 async def _within(backend: Backend, prompt: Prompt) -> Completion:

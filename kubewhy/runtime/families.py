@@ -33,7 +33,8 @@ Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 # From what is done at once to what has waited for a model, or for a sink that was down.
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 # However wrong somebody's labels are: a server of metrics is not to be drowned in series.
-MOST = 1000
+# A thousand clusters are not many, and each is there with three severities.
+MOST = 5000
 OTHER = "other"
 _READING_SECONDS = 2.0
 
@@ -115,6 +116,7 @@ class Metrics:
 
     def __init__(self, role: str) -> None:
         self.families: list[Family] = []
+        self._counters: dict[str, Series[Counter]] = {}
         self._registry = CollectorRegistry()
         self._shown: list[Shown] = []
         self._looks: list[Callable[[], Awaitable[None]]] = []
@@ -125,9 +127,11 @@ class Metrics:
         build.of(__version__, role, platform.python_version()).set(1)
 
     def counter(self, name: str, says: str, /, **labels: Sequence[str]) -> Series[Counter]:
-        """Counts up."""
-        family = self._declared(name, "counter", says, labels)
-        return Series(Counter(family.name, says, list(labels), registry=self._registry), labels)
+        """Counts up. What is declared again is the same."""
+        if name not in self._counters:
+            family = self._declared(name, "counter", says, labels)
+            self._counters[name] = Series(Counter(family.name, says, list(labels), registry=self._registry), labels)
+        return self._counters[name]
 
     def gauge(self, name: str, says: str, /, **labels: Sequence[str]) -> Series[Gauge]:
         """Is so much now."""

@@ -1,5 +1,6 @@
 """The explainer on Kafka: the incidents of each partition, folded from its records."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from kubewhy.events import FLEET, Message, decode, message
 from kubewhy.records import Answer, IncidentView, Report, SilenceChange, Tick
 from kubewhy.runtime.calls import Calls
 from kubewhy.runtime.kafka import partition_of
+from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.tables import Arrived, Folded
 from kubewhy.topics import FAILURES
@@ -37,7 +39,9 @@ class Explaining:
         silences: Callable[[], Mapping[str, SilenceChange]] = dict,
         calls: Calls | None = None,
         no_hold: bool = False,
+        notes: Notes | None = None,
     ) -> None:
+        self._notes = notes or Notes()
         self._no_hold = no_hold
         self._make, self._partitions, self._silences, self._calls = make, partitions, silences, calls
         self._places: dict[int, _Place] = {}
@@ -70,18 +74,19 @@ class Explaining:
         now = place.now = max(place.now or record.at, record.at)
         if record.key == FLEET.encode():
             findings = list(place.fleet.feed(told, now))
+            self._notes.folded(told, findings)
             return Folded(list(map(message, findings)), _rows(_FLEET, place.fleet))
         if self._no_hold and isinstance(told, Report):
             told = at_once(told)
         findings = list(place.clusters.feed(told, now))
-        messages = list(map(message, findings))
         rows = _rows(_CLUSTERS, place.clusters)
         if isinstance(told, Tick | SilenceChange):
-            messages += map(message, place.fleet.feed(told, now))
+            findings += place.fleet.feed(told, now)
             rows |= _rows(_FLEET, place.fleet)
         if isinstance(told, Tick) and self._calls:
             rows |= self._budget(place)
-        return Folded(messages, rows)
+        self._notes.folded(told, findings)
+        return Folded(list(map(message, findings)), rows)
 
     def turn(self, partition: int) -> Sequence[Message]:
         """What is to be appended to that partition now: silences that changed, answers, and that time has passed."""
@@ -96,6 +101,15 @@ class Explaining:
         return [
             view for place in self._places.values() for fold in (place.clusters, place.fleet) for view in fold.views()
         ]
+
+    def open(self) -> Counter[tuple[str, str]]:
+        """How many incidents are open in the partitions that are ours, by cluster and severity."""
+        found = Counter[tuple[str, str]]()
+        for place in self._places.values():
+            found.update(place.clusters.count())
+            # Of clusters that are well, what is theirs says so.
+            found.update({key: many for key, many in place.fleet.count().items() if many})
+        return found
 
     def ask(self) -> None:
         """Has a model asked what is wanted: once for all partitions, for only so many may be asked at once."""

@@ -3,28 +3,33 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.partitioner import murmur2
 
 from kubewhy.brokers import BrokerSettings, SaslSettings, TlsSettings
 from kubewhy.errors import ConfigError, RetryLater
 from kubewhy.events import Message
 from kubewhy.keys import read
+from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.reaching import connected, short
 from kubewhy.topics import MEBIBYTE, TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
+Look = Callable[[], Awaitable[Mapping[str, list[int]]]]  # by topic, of each partition that is ours
+
+BROKERS = "kafka"  # the check of whether they answer
+JOINING = "it is joining its group"
 SESSION_SECONDS = 10.0
 _BETWEEN = (1.0, 2.0, 4.0, 8.0)  # seconds between two tries to reach the brokers, the last one for ever
 _UNUSABLE = "kafka.tls.{}: cannot use {} ({}): name files in PEM that can be read, and a key without a password"
@@ -35,6 +40,8 @@ class Kafka:
 
     def __init__(self, settings: BrokerSettings, environ: Mapping[str, str], client: str) -> None:
         self.settings = settings
+        self.notes = Notes()
+        self.looks: list[Look] = []  # of all consumers that live: how far they are behind
         self.options: dict[str, Any] = {
             "bootstrap_servers": list(settings.servers),
             "client_id": client,
@@ -69,7 +76,8 @@ class Kafka:
 
     def producer(self) -> AIOKafkaProducer:
         """Loses nothing and repeats nothing, as long as it lives."""
-        return AIOKafkaProducer(
+        return _Producer(
+            self,
             **self.options,
             acks="all",
             enable_idempotence=True,
@@ -87,7 +95,8 @@ class Kafka:
         assignor: type[AbstractPartitionAssignor] = StickyPartitionAssignor,
     ) -> AIOKafkaConsumer:
         """Begins with the oldest where nothing was committed, and commits only what it is told to."""
-        return AIOKafkaConsumer(
+        return _Consumer(
+            self,
             *map(self.name, topics),
             **self.options,
             group_id=self.group(group) if group else None,
@@ -102,6 +111,11 @@ class Kafka:
             max_partition_fetch_bytes=2 * MEBIBYTE,
             fetch_max_wait_ms=200,
         )
+
+    def came(self, batch: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        """These records were consumed."""
+        for place, records in batch.items():
+            self.notes.consumed(place.topic, len(records))
 
     def admin(self) -> AIOKafkaAdminClient:
         """Makes topics and looks at them."""
@@ -118,10 +132,12 @@ class Kafka:
             if reason != said:
                 log.warning("kafka: %s; trying again until it answers", reason)
                 said = reason
+                self.notes.said(BROKERS, reason)
             await asyncio.sleep(_BETWEEN[min(tries, len(_BETWEEN) - 1)])
             tries += 1
         if said:
             log.warning("kafka: %s answers", self.settings.called)
+        self.notes.said(BROKERS, "")
 
     async def trouble(self) -> str:
         """Why no broker answers, or nothing where one does. Raises ConfigError for what waiting cannot mend."""
@@ -134,6 +150,40 @@ class Kafka:
     def connected(self) -> AbstractAsyncContextManager[AIOKafkaConnection]:
         """With a broker, to ask it something. Raises RetryLater or ConfigError where none lets us in."""
         return connected(self.options)
+
+
+class _Producer(AIOKafkaProducer):  # type: ignore[misc]
+    """One that waits at its start until the brokers are there."""
+
+    def __init__(self, kafka: Kafka, **options: Any) -> None:
+        self._kafka = kafka
+        super().__init__(**options)
+
+    async def start(self) -> None:
+        await _begun(self._kafka, super().start)
+
+
+class _Consumer(AIOKafkaConsumer):  # type: ignore[misc]
+    """One that waits at its start until the brokers are there."""
+
+    def __init__(self, kafka: Kafka, *topics: str, **options: Any) -> None:
+        self._kafka = kafka
+        super().__init__(*topics, **options)
+
+    async def start(self) -> None:
+        await _begun(self._kafka, super().start)
+
+
+async def _begun(kafka: Kafka, start: Callable[[], Awaitable[None]]) -> None:
+    # They may go away between any two calls.
+    while True:
+        await kafka.reached()
+        try:
+            await start()
+        except KafkaConnectionError:
+            await asyncio.sleep(_BETWEEN[0])
+        else:
+            return
 
 
 def partition_of(cluster: str, partitions: int) -> int:

@@ -272,6 +272,10 @@ class Keeping:
             place.rows.wrote(rows, mark, offset)
             place.mark = mark
 
+    def positions(self) -> dict[int, int]:
+        """What comes next in each partition."""
+        return {place.partition: place.next for place in self._places.values()}
+
     def done(self) -> dict[int, int]:
         """Up to where each partition may be committed."""
         return {place.partition: place.done for place in self._places.values()}

@@ -5,7 +5,7 @@ routed once, and what waits is just what has not been settled.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -35,11 +35,12 @@ class Lane:
         state: Remembered,
         begin: Mapping[int, int],
         say: Callable[[str, Counts], None],
+        took: Callable[[Sequence[Finding]], None] = lambda findings: None,
     ) -> None:
         self._name, self._state = name, state
         self._router = Router(only(settings, name))
         self._router.restore(state)
-        self._courier = Courier(name, sink, state, say)
+        self._courier = Courier(name, sink, state, say, took)
         self._read, self._posted = dict(begin), dict(begin)
         self._rows: dict[str, bytes | None] = {}  # not yet written
         self._places: dict[str, Place] = {}

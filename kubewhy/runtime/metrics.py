@@ -53,12 +53,12 @@ class CollectorMetrics:
         )
         self._published = metrics.counter(
             "collector_records_published_total",
-            "Records that were handed to the brokers. Restated is evidence that says again what was said before.",
+            "Records that were handed on. Restated is evidence that says again what was said before.",
             record=PUBLISHED,
         )
         self._latency = metrics.histogram(
             "collector_latency_seconds",
-            "How old evidence of a change is when it is handed to the brokers, since the API server told of it.",
+            "How old evidence of a change is when it is handed on, since the API server told of it.",
         )
         self._waiting = metrics.shown(
             "collector_waiting_objects", "gauge", "Objects of which something is still to be said."
@@ -90,7 +90,7 @@ class CollectorMetrics:
         """A record was handed over."""
         again = isinstance(record, Evidence) and record.restated
         self._published.of("restated" if again else _tag(record)).inc()
-        if isinstance(record, Evidence) and not again:
+        if isinstance(record, Evidence | Report) and not record.restated:
             self._latency.of().observe(_age(record.observed_at, self._clock))
 
     def waiting(self, count: Callable[[], int]) -> None:
@@ -118,7 +118,8 @@ class AnalyzerMetrics:
             "analyzer_batch_seconds", "How long a batch takes from its arrival until its reports have arrived."
         )
         self._latency = metrics.histogram(
-            "analyzer_latency_seconds", "How old evidence is when its report has arrived, since it was observed."
+            "analyzer_latency_seconds",
+            "How old evidence of a change is when its report has arrived, since it was observed.",
         )
 
     def judged(self, reports: Iterable[Report], records: int, seconds: float) -> None:
@@ -128,10 +129,27 @@ class AnalyzerMetrics:
         now, late, count = self._clock(), self._latency.of(), 0
         for report in reports:
             count += 1
-            late.observe(max(now - report.observed_at.timestamp(), 0.0))
+            if not report.restated:
+                late.observe(max(now - report.observed_at.timestamp(), 0.0))
             for name in report.broken:
                 self._broken.of(name).inc()
         self._reports.of().inc(count)
+
+
+class SparedMetrics:
+    """Of what people are not told: by the explainer, and by sinks."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._suppressed = metrics.counter(
+            "suppressed_total",
+            "What people were spared: transitions of silenced incidents, failures that were over before their hold "
+            "was, and, at sinks, transitions for which a digest stood.",
+            reason=SUPPRESSIONS,
+        )
+
+    def suppressed(self, reason: str, count: int = 1) -> None:
+        """For one of SUPPRESSIONS."""
+        self._suppressed.of(reason).inc(max(count, 0))
 
 
 class ExplainerMetrics:
@@ -148,16 +166,11 @@ class ExplainerMetrics:
         self._open = metrics.shown(
             "incidents_open", "gauge", "Incidents that are open.", cluster=ANY, severity=SEVERITIES
         )
-        self._suppressed = metrics.counter(
-            "suppressed_total",
-            "What people were spared: transitions of silenced incidents, failures that were over before their hold "
-            "was, and transitions for which a digest stood.",
-            reason=SUPPRESSIONS,
-        )
+        self.suppressed = SparedMetrics(metrics).suppressed
         self._latency = metrics.histogram(
             "explainer_latency_seconds",
-            "How old what was observed is when it has become a finding. Holds are not in it: what comes of time alone "
-            "is not counted here.",
+            "How old a change is when it has become a finding, since it was observed. Holds are not in it: what comes "
+            "of time alone is not counted here.",
         )
         self._answers = metrics.counter(
             "explainer_answers_total",
@@ -173,13 +186,9 @@ class ExplainerMetrics:
         for finding in findings:
             self._findings.of(finding.transition).inc()
             if finding.silenced:
-                self._suppressed.of("silenced").inc()
-            if isinstance(record, Report):
+                self.suppressed("silenced")
+            if isinstance(record, Report) and not record.restated:
                 self._latency.of().observe(_age(record.observed_at, self._clock))
-
-    def suppressed(self, reason: str, count: int = 1) -> None:
-        """People were spared something, for one of SUPPRESSIONS."""
-        self._suppressed.of(reason).inc(max(count, 0))
 
     def incidents(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """That says how many are open, by cluster and severity."""
@@ -247,12 +256,15 @@ class SinkMetrics:
         self._latency = metrics.histogram(
             "notification_latency_seconds", "How old findings are when that sink has taken them.", sink=ANY
         )
+        self._spared = SparedMetrics(metrics)
 
     def delivered(self, sink: str, findings: Iterable[Finding]) -> None:
         """The sink took these."""
         now, late = self._clock(), self._latency.of(sink)
         for finding in findings:
             late.observe(max(now - finding.at.timestamp(), 0.0))
+            if finding.digest:
+                self._spared.suppressed("digest")
 
     def sinks(self, counts: Callable[[], Mapping[str, Counts]]) -> None:
         """That says how it goes with each: `Delivery.counts` does."""

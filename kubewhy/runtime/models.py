@@ -16,6 +16,7 @@ from kubewhy.errors import ConfigError
 from kubewhy.keys import Key, read
 from kubewhy.runtime.choosing import Budget, Choice, Price
 from kubewhy.runtime.explaining import Explainer
+from kubewhy.runtime.notes import Notes
 from kubewhy.settings import ExplainSettings
 
 SHORTEST_SECRET = 16
@@ -50,7 +51,12 @@ class Late:
 
 
 def explainer(
-    settings: ExplainSettings, clock: Callable[[], datetime], environ: Mapping[str, str], *, masked: bool = True
+    settings: ExplainSettings,
+    clock: Callable[[], datetime],
+    environ: Mapping[str, str],
+    *,
+    masked: bool = True,
+    notes: Notes | None = None,
 ) -> Explainer:
     """A key or a library that is missing is told at once; the others are asked meanwhile."""
     folder = cache_folder(environ)
@@ -62,6 +68,7 @@ def explainer(
         cache=_cache(settings.cache, environ, clock),
         budget=Budget(settings.daily_tokens, settings.daily_dollars),
         masked=masked,
+        notes=notes or Notes(),
     )
 
 

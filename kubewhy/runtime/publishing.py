@@ -15,6 +15,7 @@ from kubewhy.records import DeadLetter
 from kubewhy.runtime.cutting import smaller
 from kubewhy.runtime.kafka import Kafka, forever, place_of
 from kubewhy.runtime.reaching import short
+from kubewhy.topics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class Publisher:
             except KafkaError as error:
                 self._last = error
                 failed += batch
+            else:
+                self._arrived(batch)
         return failed
 
     async def begin(self, told: Message) -> "asyncio.Future[Any]":
@@ -67,6 +70,12 @@ class Publisher:
             topic, told.value, told.key, partition, headers=told.headers
         )
         return future
+
+    def _arrived(self, batch: Sequence[Message]) -> None:
+        topic, notes = batch[0].topic, self._kafka.notes
+        notes.produced(self._kafka.name(topic), len(batch))
+        for told in batch if topic is DEAD_LETTERS else ():
+            notes.dead(decode(topic, told.value, told.headers).stage)
 
     def _by_place(self, messages: Iterable[Message]) -> dict[tuple[str, int], list[Message]]:
         places: dict[tuple[str, int], list[Message]] = {}

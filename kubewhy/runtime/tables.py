@@ -19,6 +19,7 @@ from kubewhy.errors import ConfigError
 from kubewhy.runtime.declaring import ready
 from kubewhy.runtime.kafka import SESSION_SECONDS, Kafka, forever
 from kubewhy.runtime.keeping import Arrived, Fold, Folded, Keeping, Rows, Skipped
+from kubewhy.runtime.lag import Ends
 from kubewhy.runtime.publishing import Publisher
 from kubewhy.runtime.reaching import short
 from kubewhy.topics import FAILURES, INCIDENTS, MEBIBYTE
@@ -28,6 +29,7 @@ __all__ = ["Arrived", "Fold", "Folded", "fold"]
 log = logging.getLogger(__name__)
 
 GROUP = "explainer"
+RESTORED = "incidents"  # the check of whether all is there that is remembered of the partitions that are ours
 _DRAIN_SECONDS = 5.0  # for what is at work when a partition goes elsewhere, or all ends
 _STOP_SECONDS = 20.0
 _AGAIN_SECONDS = 2.0
@@ -78,19 +80,26 @@ class _Worker:
         self._first: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         self._ours = asyncio.Event()
+        self._ends = Ends(kafka, FAILURES)
 
     async def run(self) -> str:
         """Returns why it ended. Raises ConfigError."""
+        self._kafka.looks.append(self._lags)
         tasks = [asyncio.create_task(each) for each in (self._live(), self._turns(), self._commits())]
         try:
             done, _ = await asyncio.wait([*tasks, self._keeping.failed], return_when=asyncio.FIRST_COMPLETED)
             error = done.pop().exception()
         finally:
+            self._kafka.looks.remove(self._lags)
             await self._stop(tasks)
+            await self._ends.close()
         if isinstance(error, ConfigError):
             raise error
         error = error or self._app.crash_reason or Skipped("its consumer ended")
         return short(error) if isinstance(error, KafkaError | Skipped) else f"{type(error).__name__} {short(error)}"
+
+    async def _lags(self) -> dict[str, list[int]]:
+        return await self._ends.lags(self._keeping.positions())
 
     async def _live(self) -> None:
         await self._app.start()
@@ -113,6 +122,7 @@ class _Worker:
     async def _drain(self) -> None:
         """What is at work is brought to its end, and committed."""
         self._ours.clear()
+        self._kafka.notes.said(RESTORED, "its partitions change, and what is remembered of them is read")
         await self._keeping.drain(_DRAIN_SECONDS)
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
@@ -124,6 +134,7 @@ class _Worker:
         feed, keeping = self._keeping.feed, self._keeping
         async for event in stream.events():
             told = event.message
+            self._kafka.notes.consumed(told.topic, 1)
             at = round(told.timestamp * 1000)
             try:
                 feed(_Record(told.topic, told.partition, told.offset, at, told.key, told.value, told.headers or ()))
@@ -139,6 +150,7 @@ class _Worker:
             nonlocal last
             futures = [await self._producer.send(self._changelog, row, key, partition) for key, row in records]
             last = (await asyncio.gather(*futures))[-1].offset
+            self._kafka.notes.produced(self._changelog, len(futures))
 
         await forever(attempt, f"keeping rows on {self._kafka.settings.called}")
         return last
@@ -158,8 +170,12 @@ class _Worker:
     async def _commit(self) -> None:
         done = self._keeping.done()
         offsets = {TP(self._topic, place): to for place, to in done.items() if to != self._committed.get(place)}
-        if offsets and await self._app.consumer._commit(offsets):
+        if not offsets:
+            return
+        if await self._app.consumer._commit(offsets):
             self._committed |= {place.partition: to for place, to in offsets.items()}
+        else:
+            self._kafka.notes.commit_failed()
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         await self._drain()
@@ -190,6 +206,7 @@ class _Worker:
             self._keeping.fail(error)
         self._committed = dict(self._first)
         self._ours.set()
+        self._kafka.notes.said(RESTORED, "")
 
 
 class _Table(faust.Table[bytes, bytes]):

@@ -14,6 +14,7 @@ class Tail:
     """Gives records in batches; an empty one says that all there was at the start has been given."""
 
     def __init__(self, kafka: Kafka, topic: Topic) -> None:
+        self._kafka = kafka
         self._consumer: AIOKafkaConsumer = kafka.consumer()
         self._places = [TopicPartition(kafka.name(topic), number) for number in range(kafka.partitions(topic))]
 
@@ -26,6 +27,7 @@ class Tail:
                 batch = await consumer.getmany(timeout_ms=0 if not left else 100)
                 if not batch and not left:
                     batch = await consumer.getmany(timeout_ms=1000)
+                self._kafka.came(batch)
                 records = [record for each in batch.values() for record in each]
                 if records:
                     yield records

@@ -3,17 +3,30 @@
 import asyncio
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
 from kubewhy.runtime.declaring import ready
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.settings import Settings
+from kubewhy.runtime.kafka import BROKERS, Kafka
+from kubewhy.runtime.lag import of_all
+from kubewhy.runtime.notes import Notes
+from kubewhy.runtime.showing import showing
+from kubewhy.settings import ExplainSettings, Settings
 from kubewhy.topics import CLAIMS, EVIDENCE, FAILURES, FINDINGS, INCIDENTS, RESTATED, SILENCES
+
+if TYPE_CHECKING:
+    from kubewhy.runtime.calls import Calls
+    from kubewhy.runtime.shown import Shown
+
+# Checks that have to be passed before a role is ready. Those of analyzers are called as their topics are.
+CLUSTER, SILENCED = "cluster", "silences"
+_LOOKING_SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
 
 
 def brokers(settings: Settings, environ: Mapping[str, str], role: str) -> Kafka:
@@ -37,41 +50,52 @@ async def collector(
     from collectors.live import LiveCollector, Pace
     from explainer.masking import redacted
     from kubewhy.runtime.collecting import Collecting
+    from kubewhy.runtime.electing import STANDING
 
-    await ready(kafka, CLAIMS, EVIDENCE, RESTATED, FAILURES)
     told = str(kubeconfig) if kubeconfig else None
-    async with await connect(told, context) as cluster:
-        identity = settings.cluster.id or await cluster.identify()
-        pace = settings.collector
+    async with _shown(kafka, settings, "collector", CLUSTER, STANDING) as shown:
+        await ready(kafka, CLAIMS, EVIDENCE, RESTATED, FAILURES)
+        async with await connect(told, context) as cluster:
+            identity = settings.cluster.id or await cluster.identify()
+            kafka.notes.said(CLUSTER, "")
+            pace, notes, judges = settings.collector, kafka.notes, analyzers if with_analyzers else ()
 
-        def start(term: int) -> LiveCollector:
-            return LiveCollector(
-                cluster,
-                analyzers,
-                settings.namespaces,
-                term=term,
-                cluster_id=identity,
-                name=settings.cluster.name,
-                redact=redacted if settings.logs else None,
-                pace=Pace(
-                    heartbeat=pace.heartbeat.total_seconds(),
-                    inventory=pace.inventory.total_seconds(),
-                    restate=int(pace.restate.total_seconds()),
-                ),
-            )
+            def start(term: int) -> LiveCollector:
+                return LiveCollector(
+                    cluster,
+                    analyzers,
+                    settings.namespaces,
+                    term=term,
+                    cluster_id=identity,
+                    name=settings.cluster.name,
+                    redact=redacted if settings.logs else None,
+                    pace=Pace(
+                        heartbeat=pace.heartbeat.total_seconds(),
+                        inventory=pace.inventory.total_seconds(),
+                        restate=int(pace.restate.total_seconds()),
+                    ),
+                    on_event=notes.watched,
+                    on_list=notes.listed,
+                )
 
-        member = f"{socket.gethostname()}/{os.getpid()}"
-        judges = analyzers if with_analyzers else ()
-        collecting = Collecting(kafka, identity, start, member=member, clock=cluster.now, analyzers=judges)
-        await collecting.run()
+            member = f"{socket.gethostname()}/{os.getpid()}"
+            collecting = Collecting(kafka, identity, start, member=member, clock=cluster.now, analyzers=judges)
+            if shown:
+                shown.collects(identity, settings.cluster.name or cluster.name, lambda: collecting.waiting)
+                if judges:
+                    shown.judges()
+            await collecting.run()
 
 
-async def analyzer(kafka: Kafka, analyzers: Sequence[Analyzer[Any]]) -> None:
+async def analyzer(kafka: Kafka, settings: Settings, analyzers: Sequence[Analyzer[Any]]) -> None:
     """Judges the evidence of all clusters, side by side with others that do."""
     from kubewhy.runtime.analyzing import Analyzing
 
-    await ready(kafka, EVIDENCE, RESTATED, FAILURES)
-    await Analyzing(kafka, analyzers).run()
+    async with _shown(kafka, settings, "analyzer", EVIDENCE.name, RESTATED.name) as shown:
+        if shown:
+            shown.judges()
+        await ready(kafka, EVIDENCE, RESTATED, FAILURES)
+        await Analyzing(kafka, analyzers).run()
 
 
 async def explainer(
@@ -83,39 +107,99 @@ async def explainer(
     from kubewhy.runtime.patience import patience
     from kubewhy.runtime.routing import Router
     from kubewhy.runtime.silenced import Silenced
-    from kubewhy.runtime.tables import fold
+    from kubewhy.runtime.tables import RESTORED, fold
 
-    await ready(kafka, FAILURES, FINDINGS, INCIDENTS, SILENCES)
     labels = Router(settings).labels
-    calls = None
-    if settings.explain.backends:
-        from kubewhy.runtime.calls import Calls
-        from kubewhy.runtime.models import explainer as models
-
-        calls = Calls(models(settings.explain, lambda: datetime.now(UTC), environ), settings.explain.at_once)
 
     def make(fleet: bool) -> Incidents:
         return patience(settings, config, labels, no_hold=no_hold)
 
     make(False)  # what is wrong with the settings is told now
-    silences = Silenced(kafka, settings)
-    explaining = Explaining(make, kafka.partitions(FAILURES), silences=silences.known, calls=calls, no_hold=no_hold)
+    async with _shown(kafka, settings, "explainer", SILENCED, RESTORED) as shown:
+        await ready(kafka, FAILURES, FINDINGS, INCIDENTS, SILENCES)
+        notes = kafka.notes
+        calls = _calls(settings.explain, environ, notes)
+        silences = Silenced(kafka, settings)
+        explaining = Explaining(
+            make,
+            kafka.partitions(FAILURES),
+            silences=silences.known,
+            calls=calls,
+            no_hold=no_hold,
+            notes=notes,
+        )
+        if shown:
+            shown.explains(explaining.open)
+            if calls:
+                shown.asks()
 
-    async def asking() -> None:
-        while True:
-            explaining.ask()
-            await asyncio.sleep(1)
+        async def asking() -> None:
+            while True:
+                explaining.ask()
+                await asyncio.sleep(1)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            following = group.create_task(silences.follow())
-            group.create_task(asking())
-            # Before the first record of all: what is silenced must not be told for a moment at each start.
-            await silences.caught_up.wait()
-            await fold(kafka, explaining)
-            following.cancel()
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    finally:
-        if calls:
-            await calls.close()
+        try:
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(silences.follow())
+                group.create_task(asking())
+                # Before the first record of all: what is silenced must not be told for a moment at each start.
+                await silences.caught_up.wait()
+                notes.said(SILENCED, "")
+                await fold(kafka, explaining)
+                following.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            if calls:
+                await calls.close()
+
+
+async def sink(kafka: Kafka, settings: Settings, name: str, environ: Mapping[str, str]) -> None:
+    """Delivers what is for the sink of that name. Raises ConfigError for what only a person can mend."""
+    from kubewhy.runtime.sinking import RESTORED, SinkWorker
+
+    worker = SinkWorker(kafka, settings, name, environ)
+    async with _shown(kafka, settings, "sink", RESTORED) as shown:
+        if shown:
+            shown.delivers(lambda: {name: worker.counts()})
+        await worker.run()
+
+
+def _calls(settings: ExplainSettings, environ: Mapping[str, str], notes: Notes) -> "Calls | None":
+    if not settings.backends:
+        return None
+    # What asks models is large: nobody without one waits for it.
+    from kubewhy.runtime.calls import Calls
+    from kubewhy.runtime.models import explainer as models
+
+    return Calls(models(settings, lambda: datetime.now(UTC), environ, notes=notes), settings.at_once)
+
+
+@asynccontextmanager
+async def _shown(kafka: Kafka, settings: Settings, role: str, *checks: str) -> AsyncIterator["Shown | None"]:
+    """What is shown of that role meanwhile. It is ready only while the brokers answer."""
+    async with showing(settings.metrics, kafka.notes, role, BROKERS, *checks) as shown:
+        if shown is None:
+            yield None
+            return
+        shown.speaks(lambda: of_all(kafka.looks))
+        looking = asyncio.create_task(_look(kafka))
+        try:
+            yield shown
+        finally:
+            looking.cancel()
+
+
+async def _look(kafka: Kafka) -> None:
+    """Says for ever whether the brokers answer those who read from them."""
+    while True:
+        await asyncio.sleep(_LOOKING_SECONDS)
+        if not kafka.looks:
+            continue  # nobody reads yet, and whoever waits for the brokers says so
+        wrong = ""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await of_all(kafka.looks)
+        except Exception as error:  # noqa: BLE001 - whatever comes of looking must not end what runs
+            wrong = "no broker answers" + ("" if isinstance(error, TimeoutError) else f" ({type(error).__name__})")
+        kafka.notes.said(BROKERS, wrong)
