@@ -49,7 +49,7 @@ ROLES = {
     "analyzer": "Judges each piece of evidence. With `--with-analyzers` the collector does so itself.",
     "explainer": "Makes incidents of what fails, in the order in which time passes.",
     "sink": "Tells one sink of the settings what it is to know.",
-    "command": "What people run now and then.",
+    "command": "What people run now and then. `kubewhy dead-letters retry` also sends again what others had sent.",
 }
 
 SENT: tuple[tuple[str, Topic, tuple[type[msgspec.Struct], ...]], ...] = (
@@ -206,7 +206,10 @@ def _called(record: type[msgspec.Struct]) -> str:
 def _value(key: str, value: str) -> Any:
     if key == "cleanup.policy":
         return value.split(",")
-    return int(value) if value.isdecimal() else value
+    try:
+        return int(value) if value.isdecimal() else float(value)
+    except ValueError:
+        return value
 
 
 def _draft7(schema: Any) -> Any:
