@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help run test check bench testbed golden docs lock
+.PHONY: help run test check bench testbed fleet golden docs lock
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
 
@@ -43,6 +43,10 @@ bench: .venv/.ready ## measure, and print a table
 
 testbed: .venv/.ready ## start a control plane to play with
 	$(BIN)/python -m infra.testbed up
+
+fleet: .venv/.ready ## run a fleet that breaks and is mended: two clusters, Kafka, and all roles
+	$(BIN)/python -m infra.testbed build
+	$(BIN)/python -m infra.fleet
 
 golden: .venv/.ready ## renew the golden files; read the difference before you commit it
 	KUBEWHY_GOLDEN=write $(BIN)/python -m pytest -q -m 'not live'
