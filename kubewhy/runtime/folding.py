@@ -1,7 +1,7 @@
 """The explainer on Kafka: the incidents of each partition, folded from its records."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -15,7 +15,7 @@ from kubewhy.runtime.kafka import partition_of
 from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.tables import Arrived, Folded
-from kubewhy.topics import FAILURES
+from kubewhy.topics import FAILURES, FINDINGS
 
 _UNREADABLE = (
     "what the explainer remembers of partition {} cannot be read by this kubewhy ({}): run the version that wrote it, "
@@ -75,7 +75,7 @@ class Explaining:
         if record.key == FLEET.encode():
             findings = list(place.fleet.feed(told, now))
             self._notes.folded(told, findings)
-            return Folded(list(map(message, findings)), _rows(_FLEET, place.fleet))
+            return Folded([*map(message, findings), *_gone(place.fleet)], _rows(_FLEET, place.fleet))
         if self._no_hold and isinstance(told, Report):
             told = at_once(told)
         findings = list(place.clusters.feed(told, now))
@@ -86,7 +86,7 @@ class Explaining:
         if isinstance(told, Tick) and self._calls:
             rows |= self._budget(place)
         self._notes.folded(told, findings)
-        return Folded(list(map(message, findings)), rows)
+        return Folded([*map(message, findings), *_gone(place.clusters), *_gone(place.fleet)], rows)
 
     def turn(self, partition: int) -> Sequence[Message]:
         """What is to be appended to that partition now: silences that changed, answers, and that time has passed."""
@@ -156,3 +156,9 @@ class _Place:
 
 def _rows(prefix: str, incidents: Incidents) -> dict[str, bytes | None]:
     return {prefix + key: row for key, row in incidents.rows().items()}
+
+
+def _gone(incidents: Incidents) -> Iterator[Message]:
+    """What takes incidents that ended long ago out of the topic of findings."""
+    for cluster, known in incidents.forgotten():
+        yield Message(FINDINGS, known.encode(), None, [], cluster)

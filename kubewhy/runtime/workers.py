@@ -103,6 +103,7 @@ async def explainer(
 ) -> None:
     """Makes incidents of what fails, and has models explain them."""
     from explainer.incidents import Incidents
+    from explainer.unheard import Silent
     from kubewhy.runtime.folding import Explaining
     from kubewhy.runtime.patience import patience
     from kubewhy.runtime.routing import Router
@@ -112,7 +113,9 @@ async def explainer(
     labels = Router(settings).labels
 
     def make(fleet: bool) -> Incidents:
-        return patience(settings, config, labels, no_hold=no_hold)
+        # Which clusters are silent is told of all together, and not where each has its place.
+        silence = Silent.TOGETHER if fleet else Silent.UNTOLD
+        return patience(settings, config, labels, no_hold=no_hold, silence=silence)
 
     make(False)  # what is wrong with the settings is told now
     async with _shown(kafka, settings, "explainer", SILENCED, RESTORED) as shown:
