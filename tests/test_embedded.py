@@ -201,7 +201,14 @@ async def test_it_ends_though_everything_is_stated_again_now_and_then() -> None:
 
 @hurried
 async def test_what_was_found_to_be_broken_is_no_news_when_it_is_stated_again() -> None:
-    script = [beat(), evidence("a", "Failed", 1), 10.0, evidence("a", "Failed", 2), 10.0, evidence("a", "Failed", 3)]
+    script: list[Record | float] = [
+        beat(),
+        evidence("a", "Failed", 1),
+        10.0,
+        evidence("a", "Failed", 2),
+        10.0,
+        evidence("a", "Failed", 3),
+    ]
     begun = asyncio.get_running_loop().time()
     await watch(Scripted(*script, 100.0), ANALYZERS, Kept(), clock(), until_idle=15, no_hold=True)
     assert 15 <= asyncio.get_running_loop().time() - begun < 17

@@ -9,8 +9,8 @@ from explainer.incidents import Incidents
 from explainer.wanting import Wanted
 from kubewhy.records import Explanation, Ref
 from kubewhy.runtime.calls import Calls
-from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.oneshot import Analysis
+from kubewhy.runtime.patience import at_once
 
 # So long a busy model is asked again, for somebody who waits for it.
 PATIENCE = timedelta(seconds=30)
