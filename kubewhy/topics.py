@@ -40,6 +40,7 @@ class Topic:
     lag: timedelta | None = None
     spread: bool = False  # over as many partitions as the settings say; else it has one
     largest: int = MEBIBYTE  # bytes of one batch
+    rewritten: bool = False  # few rows, over and over; and read whole at each start, so that it has to stay short
 
     @property
     def config(self) -> dict[str, str]:
@@ -55,6 +56,11 @@ class Topic:
             told["retention.ms"] = _ms(self.kept)
         if self.lag:
             told["min.compaction.lag.ms"] = _ms(self.lag)
+        if self.rewritten:
+            # By default a gigabyte may grow, or a week pass, before anything of it is thrown out.
+            told["segment.bytes"] = str(16 * MEBIBYTE)
+            told["segment.ms"] = told["delete.retention.ms"] = _ms(timedelta(hours=1))
+            told["min.cleanable.dirty.ratio"] = "0.1"
         return told
 
 
@@ -127,6 +133,8 @@ SINK_STATE = Topic(
     partitioned="one",
     records=(),
     compacted=True,
+    largest=2 * MEBIBYTE,
+    rewritten=True,
 )
 INCIDENTS = Topic(
     "explainer-incidents-changelog",
@@ -136,6 +144,7 @@ INCIDENTS = Topic(
     records=(),
     compacted=True,
     spread=True,
+    rewritten=True,
 )
 
 TOPICS = (EVIDENCE, RESTATED, FAILURES, FINDINGS, DEAD_LETTERS, CLAIMS, SILENCES, SINK_STATE, INCIDENTS)
