@@ -25,6 +25,7 @@ from kubewhy.runtime.delivery import warn
 from kubewhy.runtime.kafka import JOINING, SESSION_SECONDS, Kafka
 from kubewhy.runtime.lag import lags
 from kubewhy.runtime.lanes import READ, Lane
+from kubewhy.runtime.outbox import QUEUED
 from kubewhy.runtime.publishing import Publisher, appended, dead
 from kubewhy.runtime.remembered import Remembered, Rows, Writer, placed, recall, restored
 from kubewhy.settings import Settings
@@ -202,6 +203,9 @@ class SinkWorker:
             self._kafka, rows, {key: place for key, place in places.items() if place.partition not in other}
         )
         whole = {key: row for key, row in whole.items() if key in there or key not in places}
+        # Positions of our own: what one who was here before us writes late must not take the place of what is ours.
+        last = max(int(whole.get(QUEUED + self._name, b"0"), 16), int(self._clock.now.timestamp() * 1_000_000))
+        whole[QUEUED + self._name] = b"%016x" % last
 
         def keep(rows: Rows) -> None:
             lease.check()  # or rows of one who has taken over could be undone
