@@ -52,6 +52,11 @@ class Failing:
     def term(self) -> int:
         return self._term
 
+    @property
+    def spared(self) -> int:
+        """How many failures, so far, were over before their hold was."""
+        return self._timing.spared
+
     def held(self, refs: Iterable[Ref]) -> list[Held]:
         """The failures of these objects that count."""
         found = (self._objects[ref] for ref in refs)

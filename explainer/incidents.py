@@ -189,6 +189,10 @@ class Incidents:
                 found[name, str(incident.head.told.severity)] += 1
         return found
 
+    def spared(self) -> int:
+        """How many failures, so far, were over before their hold was."""
+        return sum(cluster.failing.spared for cluster in self._clusters.values())
+
     def rows(self) -> dict[str, bytes | None]:
         """What has changed since this was last asked, to be written when the findings have arrived; None deletes."""
         changed = {key_of("", "silence", key): encoded(self._silences.get(key)) for key in self._silences.changed}

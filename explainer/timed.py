@@ -49,6 +49,7 @@ class Timing:
         is_alone: Callable[[Report, Failure], bool],
     ) -> None:
         self._cluster, self._holds, self._flapping, self._is_alone = cluster, holds, flapping, is_alone
+        self.spared = 0  # failures that were over before their hold was
 
     def taken(
         self, report: Report, failures: Sequence[Failure], before: Mapping[Key, Timed], now: datetime
@@ -63,6 +64,8 @@ class Timing:
                 timed[key] = each
             elif each.counts:
                 timed[key] = self._ended(each, now)
+            else:
+                self.spared += 1
         return timed
 
     def turn(
@@ -89,6 +92,7 @@ class Timing:
             if each.ended is None and each.fades and each.fades <= now and (may_end or not each.counts):
                 turned = True
                 if not each.counts:
+                    self.spared += 1
                     del timed[key]
                     continue
                 timed[key] = each = self._ended(each, now)

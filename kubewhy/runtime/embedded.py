@@ -27,7 +27,7 @@ from kubewhy.records import (
     Tick,
 )
 from kubewhy.runtime.delivery import Delivery
-from kubewhy.runtime.notes import Notes
+from kubewhy.runtime.notes import HELD, Notes
 from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
@@ -56,7 +56,7 @@ class Pipeline:
         incidents: Incidents | None = None,
         notes: Notes | None = None,
     ) -> None:
-        self._notes = notes or Notes()
+        self._notes, self._spared = notes or Notes(), 0
         self._analyzers = AnalyzerStage(analyzers)
         self._incidents = incidents or Incidents()
         self._no_hold = no_hold
@@ -69,6 +69,10 @@ class Pipeline:
                 told = list(self._incidents.feed(report, now))
                 self._notes.folded(report, told)
                 findings += told
+            if isinstance(record, Tick):
+                spared = self._incidents.spared()
+                self._notes.spared(HELD, spared - self._spared)
+                self._spared = spared
         return findings
 
     def _reports(self, record: Record, now: datetime) -> Iterable[Report | Control]:

@@ -12,7 +12,7 @@ from kubewhy.events import FLEET, Message, decode, message
 from kubewhy.records import Answer, IncidentView, Report, SilenceChange, Tick
 from kubewhy.runtime.calls import Calls
 from kubewhy.runtime.kafka import partition_of
-from kubewhy.runtime.notes import Notes
+from kubewhy.runtime.notes import HELD, Notes
 from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.tables import Arrived, Folded
 from kubewhy.topics import FAILURES, FINDINGS
@@ -83,6 +83,8 @@ class Explaining:
         if isinstance(told, Tick | SilenceChange):
             findings += place.fleet.feed(told, now)
             rows |= _rows(_FLEET, place.fleet)
+            self._notes.spared(HELD, place.clusters.spared() - place.spared)
+            place.spared = place.clusters.spared()
         if isinstance(told, Tick) and self._calls:
             rows |= self._budget(place)
         self._notes.folded(told, findings)
@@ -143,6 +145,7 @@ class _Place:
         self.now: datetime | None = None
         self.silenced: dict[str, SilenceChange] = {}
         self.budget: bytes | None = None
+        self.spared = 0  # failures, as far as was noted
 
     def silences(self, all_there_are: Mapping[str, SilenceChange]) -> list[SilenceChange]:
         """Those that are otherwise than this partition was told."""

@@ -314,9 +314,9 @@ class KafkaMetrics:
         """So many records have arrived."""
         self._produced.of(topic).inc(max(count, 0))
 
-    def dead(self, stage: str) -> None:
-        """A record was set aside."""
-        self._dead.of(stage).inc()
+    def dead(self, stage: str, count: int = 1) -> None:
+        """So many records were set aside; so far none, as one that may do so begins."""
+        self._dead.of(stage).inc(count)
 
     def commit_failed(self) -> None:
         """An offset could not be committed."""

@@ -8,6 +8,8 @@ import msgspec
 from kubewhy.contracts import Completion
 from kubewhy.records import Finding, Report
 
+HELD = "held"  # people were spared what was over before its hold was
+
 
 def _nobody(*told: object) -> None:
     """Is told, and does nothing."""

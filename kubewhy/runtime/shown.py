@@ -21,10 +21,14 @@ class Shown:
     def __init__(self, metrics: Metrics, notes: Notes) -> None:
         self._metrics, self.notes = metrics, notes
 
-    def speaks(self, lags: Callable[[], Awaitable[Mapping[str, list[int]]]]) -> None:
-        """To Kafka. `lags` asks the brokers how many records are still to come, by topic."""
+    def speaks(self, lags: Callable[[], Awaitable[Mapping[str, list[int]]]], stage: str) -> None:
+        """To Kafka. `lags` asks the brokers how many records are still to come, by topic; `stage` sets aside what cannot
+        be used; empty, where that does not happen.
+        """
         made, notes = KafkaMetrics(self._metrics), self.notes
         made.places(lags)
+        if stage:
+            made.dead(stage, 0)
         notes.consumed, notes.produced = made.consumed, made.produced
         notes.dead, notes.commit_failed = made.dead, made.commit_failed
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ async def collector(
         async with await connect(told, context) as cluster:
             identity = settings.cluster.id or await cluster.identify()
             kafka.notes.said(CLUSTER, "")
+            cluster.troubles.on_reach = partial(kafka.notes.said, CLUSTER)
             pace, notes, judges = settings.collector, kafka.notes, analyzers if with_analyzers else ()
 
             def start(term: int) -> LiveCollector:
@@ -91,7 +93,7 @@ async def analyzer(kafka: Kafka, settings: Settings, analyzers: Sequence[Analyze
     """Judges the evidence of all clusters, side by side with others that do."""
     from kubewhy.runtime.analyzing import Analyzing
 
-    async with _shown(kafka, settings, "analyzer", EVIDENCE.name, RESTATED.name) as shown:
+    async with _shown(kafka, settings, "analyzer", EVIDENCE.name, RESTATED.name, stage="analyzer") as shown:
         if shown:
             shown.judges()
         await ready(kafka, EVIDENCE, RESTATED, FAILURES)
@@ -118,7 +120,7 @@ async def explainer(
         return patience(settings, config, labels, no_hold=no_hold, silence=silence)
 
     make(False)  # what is wrong with the settings is told now
-    async with _shown(kafka, settings, "explainer", SILENCED, RESTORED) as shown:
+    async with _shown(kafka, settings, "explainer", SILENCED, RESTORED, stage="explainer") as shown:
         await ready(kafka, FAILURES, FINDINGS, INCIDENTS, SILENCES)
         notes = kafka.notes
         calls = _calls(settings.explain, environ, notes)
@@ -162,7 +164,7 @@ async def sink(kafka: Kafka, settings: Settings, name: str, environ: Mapping[str
     from kubewhy.runtime.sinking import RESTORED, SinkWorker
 
     worker = SinkWorker(kafka, settings, name, environ)
-    async with _shown(kafka, settings, "sink", RESTORED) as shown:
+    async with _shown(kafka, settings, "sink", RESTORED, stage=f"sink/{name}") as shown:
         if shown:
             shown.delivers(lambda: {name: worker.counts()})
         await worker.run()
@@ -179,13 +181,15 @@ def _calls(settings: ExplainSettings, environ: Mapping[str, str], notes: Notes) 
 
 
 @asynccontextmanager
-async def _shown(kafka: Kafka, settings: Settings, role: str, *checks: str) -> AsyncIterator["Shown | None"]:
+async def _shown(
+    kafka: Kafka, settings: Settings, role: str, *checks: str, stage: str = ""
+) -> AsyncIterator["Shown | None"]:
     """What is shown of that role meanwhile. It is ready only while the brokers answer."""
     async with showing(settings.metrics, kafka.notes, role, BROKERS, *checks) as shown:
         if shown is None:
             yield None
             return
-        shown.speaks(lambda: of_all(kafka.looks))
+        shown.speaks(lambda: of_all(kafka.looks), stage)
         looking = asyncio.create_task(_look(kafka))
         try:
             yield shown
