@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,16 +14,14 @@ from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import FilePath
 from kubewhy.cli.stopping import until_stopped
 from kubewhy.errors import ConfigError
+from kubewhy.runtime.kafka import Kafka
 from kubewhy.settings import Settings, load
 from kubewhy.spelling import hint
-
-if TYPE_CHECKING:
-    from kubewhy.runtime.kafka import Kafka
 
 CONFIG: Callable[..., Any] = click.option(
     "--config", type=FilePath(), metavar="FILE", required=True, help="Settings in YAML, the same for all roles."
 )
-Role = Callable[["Kafka", Settings], Coroutine[Any, Any, None]]
+Role = Callable[[Kafka, Settings], Coroutine[Any, Any, None]]
 
 
 @click.group("worker", context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,10 +52,9 @@ def collector_command(config: Path, kubeconfig: Path | None, context: str | None
     seconds. Nothing is written to Kubernetes for that.
     """
     from analyzers import enabled
+    from kubewhy.runtime import workers
 
-    async def role(kafka: "Kafka", settings: Settings) -> None:
-        from kubewhy.runtime import workers
-
+    async def role(kafka: Kafka, settings: Settings) -> None:
         chosen, wanted = kubeconfig or settings.kubeconfig, context or settings.context
         await workers.collector(kafka, settings, list(enabled()), chosen, wanted, with_analyzers=with_analyzers)
 
@@ -69,10 +66,9 @@ def collector_command(config: Path, kubeconfig: Path | None, context: str | None
 def analyzer_command(config: Path) -> None:
     """Judge what the collectors publish. It remembers nothing: run as many as there is work for."""
     from analyzers import enabled
+    from kubewhy.runtime import workers
 
-    async def role(kafka: "Kafka", settings: Settings) -> None:
-        from kubewhy.runtime import workers
-
+    async def role(kafka: Kafka, settings: Settings) -> None:
         await workers.analyzer(kafka, settings, list(enabled()))
 
     _run(config, "analyzer", role)
@@ -86,10 +82,9 @@ def explainer_command(config: Path, no_hold: bool) -> None:
 
     Several share the clusters. What they remember is on Kafka, and goes with the clusters.
     """
+    from kubewhy.runtime import workers
 
-    async def role(kafka: "Kafka", settings: Settings) -> None:
-        from kubewhy.runtime import workers
-
+    async def role(kafka: Kafka, settings: Settings) -> None:
         await workers.explainer(kafka, settings, config, os.environ, no_hold=no_hold)
 
     _run(config, "explainer", role)
@@ -112,10 +107,9 @@ def sink_command(config: Path, name: str) -> None:
 
     Of one that posts to people, as Slack, one worker is active and others stand by; the others share the work.
     """
+    from kubewhy.runtime import workers
 
-    async def role(kafka: "Kafka", settings: Settings) -> None:
-        from kubewhy.runtime import workers
-
+    async def role(kafka: Kafka, settings: Settings) -> None:
         names = [sink.called for sink in settings.sinks]
         if name not in names:
             raise ConfigError(f"{config}: there is no sink {name}{hint(name, names)} (sinks: {', '.join(names)})")
@@ -125,13 +119,9 @@ def sink_command(config: Path, name: str) -> None:
 
 
 def _run(config: Path, name: str, role: Role) -> None:
+    from kubewhy.runtime.workers import brokers
+
     settings = load(config)
-    try:
-        from kubewhy.runtime.workers import brokers
-    except ImportError as error:
-        raise ConfigError(
-            f"kafka: needs a package that is not there ({error.name}): pip install 'kubewhy[kafka]'"
-        ) from None
     kafka = brokers(settings, os.environ, name)
     if sys.stderr.isatty():
         click.echo(one_line(f"{name}: Kafka at {kafka.settings.called}; Ctrl-C ends it"), err=True)
