@@ -18,7 +18,7 @@ from kubewhy.runtime.lag import of_all
 from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.showing import showing
 from kubewhy.settings import ExplainSettings, Settings
-from kubewhy.topics import CLAIMS, EVIDENCE, FAILURES, FINDINGS, INCIDENTS, RESTATED, SILENCES
+from kubewhy.topics import CLAIMS, DEAD_LETTERS, EVIDENCE, FAILURES, FINDINGS, INCIDENTS, RESTATED, SILENCES
 
 if TYPE_CHECKING:
     from kubewhy.runtime.calls import Calls
@@ -96,7 +96,7 @@ async def analyzer(kafka: Kafka, settings: Settings, analyzers: Sequence[Analyze
     async with _shown(kafka, settings, "analyzer", EVIDENCE.name, RESTATED.name, stage="analyzer") as shown:
         if shown:
             shown.judges()
-        await ready(kafka, EVIDENCE, RESTATED, FAILURES)
+        await ready(kafka, EVIDENCE, RESTATED, FAILURES, DEAD_LETTERS)
         await Analyzing(kafka, analyzers).run()
 
 
@@ -121,7 +121,7 @@ async def explainer(
 
     make(False)  # what is wrong with the settings is told now
     async with _shown(kafka, settings, "explainer", SILENCED, RESTORED, stage="explainer") as shown:
-        await ready(kafka, FAILURES, FINDINGS, INCIDENTS, SILENCES)
+        await ready(kafka, FAILURES, FINDINGS, INCIDENTS, SILENCES, DEAD_LETTERS)
         notes = kafka.notes
         calls = _calls(settings.explain, environ, notes)
         silences = Silenced(kafka, settings)

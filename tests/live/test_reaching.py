@@ -19,7 +19,7 @@ from kubewhy.brokers import BrokerSettings
 from kubewhy.errors import ConfigError
 from kubewhy.runtime.declaring import create, ready
 from kubewhy.runtime.kafka import Kafka
-from kubewhy.topics import CLAIMS, EVIDENCE, FAILURES, FINDINGS, RESTATED
+from kubewhy.topics import CLAIMS, DEAD_LETTERS, EVIDENCE, FAILURES, FINDINGS, RESTATED
 from tests.live.command import Shell
 
 pytestmark = pytest.mark.live
@@ -221,8 +221,8 @@ def test_a_worker_waits_for_its_brokers_and_goes_on_once_they_are_there(tmp_path
     (tmp_path / "kafka").mkdir()
     with kafka(tmp_path / "kafka") as broker:
         at = of(broker.bootstrap)
-        made = asyncio.run(create(at, [EVIDENCE, RESTATED, FAILURES]))
-        assert len(made.topics) == 3
+        made = asyncio.run(create(at, [EVIDENCE, RESTATED, FAILURES, DEAD_LETTERS]))
+        assert len(made.topics) == 4
         broker.stop()
         config = settings(tmp_path, at)
         with Shell().begin(tmp_path, "-v", "worker", "analyzer", "--config", config) as worker:
