@@ -514,7 +514,7 @@ def test_a_restart_before_each_record_changes_nothing_that_is_told_of_silence(wa
     assert len(fleets) == (10 if way is Silent.TOGETHER else 0)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(DOING, max_size=25), st.sets(st.integers(1, 900), max_size=200), st.sampled_from(list(Silent)))
 def test_restarts_change_nothing_that_is_told_of_silence(
     doing: list[tuple[str, Any]], restarts: set[int], way: Silent
@@ -527,7 +527,7 @@ def test_restarts_change_nothing_that_is_told_of_silence(
     stay_true(told)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(DOING, max_size=25))
 def test_in_the_end_exactly_the_silent_are_told_and_none_when_all_are_back(doing: list[tuple[str, Any]]) -> None:
     sky = play([*doing, ("expire", None), ("wait", 170)], set())
