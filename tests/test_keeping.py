@@ -216,21 +216,21 @@ async def test_no_more_is_taken_than_there_is_room_for() -> None:
     while not keeping.full:
         keeping.feed(Record(offset, b"a 1"))
         offset += 1
-    assert offset == 2000
+    assert offset == 4000
     waiting = asyncio.create_task(keeping.room())
     await asyncio.sleep(0)
     assert not waiting.done()
     kafka.there.set()
     await waiting
     await keeping.drain(5)
-    assert kafka.rows().rows == {"a": b"2000"}
+    assert kafka.rows().rows == {"a": b"4000"}
 
 
 async def test_room_is_there_again_when_a_partition_goes_elsewhere() -> None:
     kafka = Kafka()
     keeping = await begun(kafka, Adding())
     kafka.there.clear()
-    for offset in range(2000):
+    for offset in range(4000):
         keeping.feed(Record(offset, b"a 1"))
     waiting = asyncio.create_task(keeping.room())
     await asyncio.sleep(0)

@@ -14,8 +14,8 @@ from kubewhy.topics import INCIDENTS
 log = logging.getLogger(__name__)
 
 _STAGE = "explainer"
-_AT_ONCE = 200  # records whose rows are written together
-_WAITING = 2000  # records with something to tell or to keep; beyond that no further one is taken
+_AT_ONCE = 1000  # records whose rows are written together
+_WAITING = 4000  # records with something to tell or to keep; beyond that no further one is taken
 _LARGEST = INCIDENTS.largest - 4096  # bytes of a row and its key
 
 

@@ -148,9 +148,13 @@ class _Worker:
 
         async def attempt() -> None:
             nonlocal last
-            futures = [await self._producer.send(self._changelog, row, key, partition) for key, row in records]
-            last = (await asyncio.gather(*futures))[-1].offset
-            self._kafka.notes.produced(self._changelog, len(futures))
+            left, sent = list(records), []
+            while left:
+                batch, count = _batch(self._producer, left)
+                sent.append(await self._producer.send_batch(batch, self._changelog, partition=partition))
+                del left[:count]
+            last = (await asyncio.gather(*sent))[-1].offset + count - 1
+            self._kafka.notes.produced(self._changelog, len(records))
 
         await forever(attempt, f"keeping rows on {self._kafka.settings.called}")
         return last
@@ -207,6 +211,16 @@ class _Worker:
         self._committed = dict(self._first)
         self._ours.set()
         self._kafka.notes.said(RESTORED, "")
+
+
+def _batch(producer: AIOKafkaProducer, records: Iterable[tuple[bytes, bytes | None]]) -> tuple[Any, int]:
+    """One with as many of them as it has room for, which is one at the least."""
+    batch, count = producer.create_batch(), 0
+    for key, row in records:
+        if batch.append(timestamp=None, key=key, value=row) is None:
+            break
+        count += 1
+    return batch, count
 
 
 class _Table(faust.Table[bytes, bytes]):

@@ -33,7 +33,6 @@ OBJECTS = 5_000
 REPORTS_PER_SECOND = 5_000
 AHEAD = 100_000  # reports that may wait
 REBALANCES = int(os.environ.get("REBALANCES", "20"))
-SECONDS_BETWEEN = 4.0
 STALLED_SECONDS = 30.0
 LEFT_BEHIND_SECONDS = 10.0
 CHANGED = 0.05
@@ -78,6 +77,17 @@ class Workers:
                 Popen([sys.executable, "-m", "tests.live.counting", *told], stdout=DEVNULL, stderr=errors)
             )
         return path
+
+    async def joined(self, path: Path, seconds: float) -> None:
+        """Returns when it has a partition; or when it takes too long."""
+        for _ in range(int(seconds / 0.2)):
+            await asyncio.sleep(0.2)
+            if self._has_begun(path):
+                return
+
+    @staticmethod
+    def _has_begun(path: Path) -> bool:
+        return path.exists() and b"begin" in path.read_bytes()
 
     async def end(self, worker: "Popen[bytes]", how: signal.Signals) -> None:
         worker.send_signal(how)
@@ -218,14 +228,14 @@ def folded(records: Sequence[tuple[int, bytes, bytes | None]]) -> tuple[dict[str
 
 
 async def come_and_go(workers: Workers, rebalances: int) -> Counter[str]:
-    """Joins, clean leaves and kills, in any order, with one to three at work."""
+    """Joins, clean leaves and kills, in any order, with one to three at work; now and then one upon the other."""
     chance = random.Random(2)
     happened: Counter[str] = Counter()
     for _ in range(rebalances):
-        await asyncio.sleep(SECONDS_BETWEEN)
+        await asyncio.sleep(chance.uniform(1, 4))
         here = len(workers.running)
         if here == 1 or (here == 2 and chance.random() < 0.5):
-            workers.start()
+            await workers.joined(workers.start(), chance.choice((1, 20)))
             happened["join"] += 1
         elif chance.random() < 0.5:
             await workers.end(chance.choice(workers.running), signal.SIGTERM)
