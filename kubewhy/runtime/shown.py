@@ -22,9 +22,7 @@ class Shown:
         self._metrics, self.notes = metrics, notes
 
     def speaks(self, lags: Callable[[], Awaitable[Mapping[str, list[int]]]], stage: str) -> None:
-        """To Kafka. `lags` asks the brokers how many records are still to come, by topic; `stage`, if there is one, sets
-        aside what cannot be used.
-        """
+        """To Kafka. `lags` asks how many records are still to come, by topic; `stage`, if any, sets some aside."""
         made, notes = KafkaMetrics(self._metrics), self.notes
         made.places(lags)
         if stage:
