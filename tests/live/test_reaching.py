@@ -253,9 +253,8 @@ def test_a_worker_does_not_start_without_its_topics(broker: Broker, tmp_path: Pa
     at = of(broker.bootstrap)
     said = Shell().run("worker", "analyzer", "--config", settings(tmp_path, at))
     assert said.status == 1
-    assert said.line.startswith(
-        f"kubewhy: kafka: topics {at.name(EVIDENCE)}, {at.name(RESTATED)}, {at.name(FAILURES)} "
-    )
+    names = ", ".join(map(at.name, (EVIDENCE, RESTATED, FAILURES, DEAD_LETTERS)))
+    assert said.line.startswith(f"kubewhy: kafka: topics {names} are missing at {broker.bootstrap}: ")
     assert said.line.endswith("run `kubewhy topics create --config FILE`")
 
 
