@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ NEVER = "0001-01-01T00:00:00Z"  # what Alertmanager tells as the end of what goe
 # By then it has been told for sure, or is set aside.
 _REMEMBERED = timedelta(days=1)
 _OFTEN = timedelta(hours=1)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def made(settings: WebhookSettings, environ: Mapping[str, str]) -> "WebhookSink":
@@ -103,7 +105,7 @@ class WebhookSink:
         self._poster = poster
         self._texts = texts
         self._key = key
-        self._forgot = datetime.min.replace(tzinfo=UTC)
+        self._forgot = WeakKeyDictionary[Memo, datetime]()
 
     async def send(self, letters: Sequence[Letter], memo: Memo) -> None:
         """Returns once all are taken."""
@@ -140,9 +142,9 @@ class WebhookSink:
         told = _now(alerts, finding)
         bodies = v4(self._name, incident, told), v4(self._name, incident, [each.brief for each in told])
         await self._post(finding, bodies, "application/json")
-        if finding.transition == "resolved" and finding.at - self._forgot > _OFTEN:
+        if finding.transition == "resolved" and finding.at - self._forgot.get(memo, _NEVER) > _OFTEN:
             forget(memo, finding.at - _REMEMBERED)
-            self._forgot = finding.at
+            self._forgot[memo] = finding.at
 
     async def _post(self, finding: Finding, bodies: Sequence[Mapping[str, Any]], content_type: str) -> None:
         """The first of these bodies that is not too large."""

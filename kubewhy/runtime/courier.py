@@ -14,6 +14,7 @@ from kubewhy.runtime.queueing import Batch
 LONGEST_PAUSE = 60.0
 LONGEST_AFTER = 300.0
 MENDING = 60.0  # a person needs longer than a server
+_CANCELLING = 2.0  # seconds that a sink may take to be interrupted
 _SAID_FROM = 3  # failures in a row that are worth a line
 _BUGS = 10  # in a row, until what a sink cannot cope with is set aside
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -128,7 +129,7 @@ class Courier:
                 running.cancel()
         except TimeoutError:
             running.cancel()
-        await asyncio.wait([running], timeout=seconds)
+        await asyncio.wait([running], timeout=_CANCELLING)
 
     @property
     def _until(self) -> datetime:

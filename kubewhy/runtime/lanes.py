@@ -21,6 +21,7 @@ from kubewhy.settings import Settings
 
 READ = "read\x1f"  # begins the keys of the rows that say up to where a partition has been read
 MOST = 2000  # letters that wait here; the others wait on the topic
+_LEAST = 500  # of one of many lanes
 _RESTING_SECONDS = 10.0
 
 
@@ -41,6 +42,8 @@ class Lane:
         self._router = Router(only(settings, name))
         self._router.restore(state)
         self._courier = Courier(name, sink, state, say, took)
+        # The worst are found among those that wait here; what several share has many lanes.
+        self._most = max(_LEAST, 2 * sink.manner.at_most) if sink.manner.shared else MOST
         self._read, self._posted = dict(begin), dict(begin)
         self._rows: dict[str, bytes | None] = {}  # not yet written
         self._places: dict[str, Place] = {}
@@ -104,12 +107,12 @@ class Lane:
     @property
     def is_full(self) -> bool:
         """Whether no more is to be read."""
-        return self.counts().waiting >= MOST
+        return self.counts().waiting >= self._most
 
     @property
     def has_room(self) -> bool:
         """Whether reading may go on."""
-        return self.counts().waiting <= MOST // 2
+        return self.counts().waiting <= self._most // 2
 
     def offsets(self) -> dict[int, int]:
         """Up to where all is settled, of each partition."""

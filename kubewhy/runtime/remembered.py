@@ -25,6 +25,7 @@ from kubewhy.runtime.state import MemoryState
 from kubewhy.topics import FINDINGS, MEBIBYTE, SINK_STATE, Topic
 
 WRITING_SECONDS = 3.0  # for so long nothing else is done here
+_STILL_SECONDS = 0.1  # where that was waited for already
 _AFTER = 1.0  # seconds until it is tried again
 _CLOSING_SECONDS = 2.0
 _APART = "\x1f"
@@ -106,7 +107,7 @@ class Writer:
         """Returns when the brokers have them, and when that was by their clock. All of them arrive, or none."""
         try:
             if self._late:
-                self._late.result(WRITING_SECONDS)
+                self._late.result(_STILL_SECONDS)
             self._late = self._begin(self._append(lane, rows))
             return self._late.result(WRITING_SECONDS)
         except (KafkaError, OSError) as error:  # as TimeoutError is

@@ -68,12 +68,14 @@ class Bench:
 
     async def publish(self, findings: Iterable[Finding], seconds: float = 0.0) -> None:
         """Evenly over so many seconds."""
-        all_of_them = list(findings)
+        messages = [message(finding) for finding in findings]
         async with self.publisher() as publisher:
             begun = time.monotonic()
-            for number, finding in enumerate(all_of_them):
-                await asyncio.sleep(begun + seconds * number / len(all_of_them) - time.monotonic())
-                await publisher.send([message(finding)])
+            for number, each in enumerate(messages if seconds else ()):
+                await asyncio.sleep(begun + seconds * number / len(messages) - time.monotonic())
+                await publisher.send([each])
+            if not seconds:
+                await publisher.send(messages)
 
     @asynccontextmanager
     async def publisher(self) -> AsyncIterator[Publisher]:
