@@ -81,3 +81,19 @@ def analyzed(report: dict[str, Any]) -> Broken:
 
 def named(told: dict[str, Any]) -> tuple[str, str, str]:
     return told["kind"], told.get("namespace") or "", told["name"]
+
+
+def differing(incidents: Iterable[dict[str, Any]], truth: Broken) -> list[str]:
+    """In what these differ from what is so: an incident counts all of its objects, and names only a few of them."""
+    counted, named_too = dict[Any, int](), failing(shown := [each for each in incidents if each["state"] == "open"])
+    for each in shown:
+        root = named(each["root"])
+        counted[root] = counted.get(root, 0) + each["member_count"]
+    objects = dict[Any, set[Any]]()
+    for root, broken, _ in truth:
+        objects.setdefault(root, set()).add(broken)
+    wrong = [f"of {each} it is not so" for each in sorted(named_too - truth, key=str)]
+    for root in sorted(counted.keys() | objects.keys(), key=str):
+        if counted.get(root, 0) != (there := len(objects.get(root, ()))):
+            wrong.append(f"of {root} {counted.get(root, 0)} are told, and {there} there")
+    return wrong

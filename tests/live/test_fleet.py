@@ -28,7 +28,7 @@ from kubewhy.settings import load
 from kubewhy.topics import EVIDENCE, FAILURES, FINDINGS, RESTATED
 from sinks.archive import MANIFEST
 from tests.live.audited import audited, granted
-from tests.live.churn import SIZE, Broken, Churn, analyzed, failing
+from tests.live.churn import SIZE, Broken, Churn, analyzed, differing, failing
 from tests.live.cli import analyze
 from tests.live.watched import far_sides
 from tests.services.moto import KEYS, Store, moto
@@ -120,14 +120,18 @@ def until_equal(fleet: Fleet, kubeconfigs: dict[str, Path], seconds: float = 150
     expected = truth(kubeconfigs)
     assert len({rule for broken in expected.values() for _, _, rule in broken}) >= 6
     deadline = time.monotonic() + seconds
-    while (found := told(fleet)) != expected:
-        if time.monotonic() > deadline:
-            differing = {
-                name: (sorted(found[name] - expected[name])[:5], sorted(expected[name] - found[name])[:5])
-                for name in CLUSTERS
-            }
-            raise AssertionError(f"too much, and too little: {differing}; logs: {fleet.said()}")
+    while wrong := _differing(fleet, expected):
+        assert time.monotonic() < deadline, (wrong, fleet.said())
         time.sleep(2)
+
+
+def _differing(fleet: Fleet, expected: dict[str, Broken]) -> list[str]:
+    incidents = fleet.incidents()
+    return [
+        f"{name}: {wrong}"
+        for name in CLUSTERS
+        for wrong in differing((each for each in incidents if each["cluster_name"] == name), expected[name])
+    ]
 
 
 def until(fine: Callable[[], bool], seconds: float = 60) -> None:
