@@ -21,6 +21,17 @@ With `metrics: {{listen: "0.0.0.0:9464"}}` in the settings, each process of kube
 | `/healthz` | 200 while the process turns; 503 once it has hung for 30 seconds, and should be started again |
 | `/readyz` | 200 while it does its work, else 503; with each check and, where that fails, the reason, as JSON |
 
+What has to be so for a role to be ready, and what each check is called:
+
+| Role | Checks |
+|---|---|
+| Every role of a fleet | `kafka`: the brokers answer. They are asked every five seconds |
+| A collector | `cluster`: the API server answers; `election`: it is the active one, or stands by |
+| An analyzer | `evidence.v1`, `restated.v1`: it has its share of those topics, or stands by |
+| An explainer | `silences`: they are known; `incidents`: so is what is remembered of the clusters that are its own |
+| A sink | `state`: what it remembers is known, or it stands by |
+| `kubewhy run` | `cluster`: all of it that may be read has been listed, and the API server answers |
+
 No label is an object, a namespace or an incident: there are as many series in a large cluster as in a small one.
 Clusters are labelled by their ids. Ages are by the clock of the machine that tells them, so one that goes wrong shows.
 The buckets of histograms end at {buckets} seconds.

@@ -1,9 +1,11 @@
 """What is counted, how it is named, and that to count disturbs nobody."""
 
 import asyncio
+import re
 import timeit
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -160,6 +162,13 @@ def test_names_are_as_prometheus_wants_them() -> None:
         assert family.kind != "histogram" or family.name.endswith("_seconds"), family.name
         assert family.says.endswith("."), family.name
         assert not family.labels.keys() & {"namespace", "pod", "object", "incident", "node", "container", "le", "job"}
+
+
+def test_whatever_metric_a_document_names_there_is() -> None:
+    known = {family.name for families in every().values() for family in families}
+    for page in (Path(__file__).parents[1] / "docs").glob("*.md"):
+        named = set(re.findall(r"`(kubewhy_[a-z_]+)", page.read_text()))
+        assert named <= known, page.name
 
 
 def test_latencies_go_from_ten_milliseconds_to_ten_minutes() -> None:

@@ -89,23 +89,32 @@ async def shown(port: int, *sample: str, value: float = 1) -> dict[tuple[str, ..
             await asyncio.sleep(0.1)
 
 
+async def ready(port: int, status: int) -> Any:
+    """The checks, once that is the answer."""
+    async with asyncio.timeout(60):
+        while True:
+            answer = await asyncio.to_thread(asked, port, "/readyz")
+            if answer[0] == status:
+                return json.loads(answer[1])["checks"]
+            await asyncio.sleep(0.1)
+
+
 async def test_run_shows_all_that_it_does(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     config = settings(tmp_path, port, sinks=[{"type": "file", "name": "lines", "path": str(tmp_path / "lines")}])
     async with api_server() as server:
         process = await start("run", "--no-hold", "--config", config, "--kubeconfig", server.kubeconfig(tmp_path))
         await shown(port, "kubewhy_collector_active", CLUSTER)
-        async with asyncio.timeout(60):
-            while (answer := await asyncio.to_thread(asked, port, "/readyz"))[0] != 200:
-                assert json.loads(answer[1])["checks"] == {"cluster": {"ok": False, "reason": "it has only begun"}}
-                await asyncio.sleep(0.1)
+        assert await ready(port, 200) == {"cluster": {"ok": True}}
         assert asked(port, "/healthz") == (200, b"ok\n")
         await lose(server, "data")
         await shown(port, "kubewhy_notifications_total", "delivered", "lines")
         await server.forget()
         found = await shown(port, "kubewhy_collector_relists_total", "expired", "persistentvolumeclaims")
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 0
+    # The API server is away.
+    assert server.url in (await ready(port, 503))["cluster"]["reason"]
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
     assert found["kubewhy_incidents_open", CLUSTER, "critical"] == 1
     assert found["kubewhy_incidents_open", CLUSTER, "info"] == 0
     assert found["kubewhy_findings_total", "opened"] == 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -250,6 +251,7 @@ class _Told:
             if self.calls:
                 shown.asks()
         self.notes.active(term)
+        cluster.troubles.on_reach = partial(self.notes.said, CLUSTER)
         collector = LiveCollector(
             cluster,
             self.analyzers,
