@@ -9,11 +9,13 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from functools import partial
 
+import msgspec
+
 from kubewhy.contracts import Sink, State
 from kubewhy.records import Finding
 from kubewhy.runtime.courier import Counts, Courier
 from kubewhy.runtime.notes import Notes
-from kubewhy.runtime.outbox import OUTBOX
+from kubewhy.runtime.outbox import OUTBOX, RETRY
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +76,22 @@ class Delivery:
 
     def tick(self, now: datetime) -> None:
         """It is so late, by the clock that the findings go by."""
+        self._again()
         for courier in self._couriers.values():
             courier.tick(now)
 
     def counts(self) -> dict[str, Counts]:
         """How it goes with each sink."""
         return {name: courier.counts() for name, courier in self._couriers.items()}
+
+    def _again(self) -> None:
+        """Queues what was refused, and is to be tried once more: a command has written so into the state."""
+        rows: dict[str, bytes | None] = {}
+        for key, row in self._state.scan(RETRY):
+            if courier := self._couriers.get(key.split("\x1f")[1]):
+                rows |= courier.stamp(msgspec.json.decode(row, type=Finding)) | {key: None}
+        if rows:
+            self.post([], rows)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
