@@ -87,7 +87,7 @@ class Watched:
         return {name: set(_series(page)) for name, (_, page) in self.all("/metrics").items()}
 
 
-def pod(number: int, trouble: str | None = None) -> dict[str, Any]:
+def pod(number: int, trouble: str | None = None) -> Any:
     return named({**shop.lone_pod(), "status": shop.pod_status(trouble)}, number)
 
 
