@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -41,6 +42,13 @@ class ClusterSettings(BaseModel, extra="forbid", frozen=True):
 
     id: str | None = Field(default=None, min_length=1, max_length=253)
     name: str | None = Field(default=None, min_length=1, max_length=253)
+
+    @field_validator("id")
+    @classmethod
+    def _one_of_many(cls, told: str | None) -> str | None:
+        if told == FLEET:
+            raise ValueError(f"{FLEET} stands for all clusters at once; give the cluster another id")
+        return told
 
 
 def _duration(told: object) -> object:
