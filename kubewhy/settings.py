@@ -26,6 +26,7 @@ from kubewhy.brokers import BrokerSettings
 from kubewhy.buckets import BucketSettings
 from kubewhy.durations import parse_duration, parse_time, utc
 from kubewhy.errors import ConfigError
+from kubewhy.events import FLEET
 from kubewhy.faults import first, where
 from kubewhy.keys import Key
 from kubewhy.listening import MetricsSettings
