@@ -86,7 +86,7 @@ async def test_what_runs_hears_of_it(tmp_path: Path, capsys: Capture) -> None:
         delivery = Delivery({"far": far}, state)
         async with delivery.running():
             post(delivery, finding("a"))
-            while not list(state.scan(DEAD)):
+            while not list(state.scan(DEAD)):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             said(capsys, "retry", "--all", "--state", path)
             delivery.tick(finding().at)
