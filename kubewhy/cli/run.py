@@ -22,7 +22,7 @@ from explainer.incidents import Incidents
 from kubewhy.cli.logs import one_line
 from kubewhy.cli.models import Asking, settings_of
 from kubewhy.cli.options import Seconds, cluster_options, from_option, kind_option, logs_option, scope_options
-from kubewhy.cli.stopping import until_stopped
+from kubewhy.cli.stopping import Closed, until_stopped
 from kubewhy.contracts import Analyzer, Sink, State
 from kubewhy.records import Finding
 from kubewhy.runtime.delivery import Delivery, warn
@@ -292,19 +292,6 @@ def _redact() -> Callable[[str], str]:
     from explainer.masking import redacted
 
     return redacted
-
-
-class Closed:
-    """Standard output, once it takes no more, and why."""
-
-    def __init__(self) -> None:
-        self.event = asyncio.Event()
-        self.error: OSError | None = None
-
-    def by(self, error: OSError) -> None:
-        """This happened to it."""
-        self.error = error
-        self.event.set()
 
 
 def _calls(settings: ExplainSettings, notes: Notes) -> "Calls | None":

@@ -9,6 +9,19 @@ from typing import Any
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
+class Closed:
+    """Standard output, once it takes no more, and why."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.error: OSError | None = None
+
+    def by(self, error: OSError) -> None:
+        """This happened to it."""
+        self.error = error
+        self.event.set()
+
+
 async def until_stopped(work: Coroutine[Any, Any, None], closed: asyncio.Event | None = None) -> None:
     """Does the work until it ends, a signal asks to stop, or `closed` is set."""
     stop = closed or asyncio.Event()
