@@ -27,9 +27,14 @@ class Lease:
         """The group has said at that time or later that it is our turn."""
         self._until = since + self._session
 
+    @property
+    def is_over(self) -> bool:
+        """Whether one may have: after we stood still, or lost touch with the group."""
+        return moment() >= self._until
+
     def check(self) -> None:
-        """Raises RetryLater where one may have: after we stood still, or lost touch with the group."""
-        if moment() >= self._until:
+        """Raises RetryLater where it is over."""
+        if self.is_over:
             raise RetryLater("Kafka has not said of late that it is our turn", _AFTER)
 
 

@@ -46,7 +46,7 @@ class Shift:
         self._topic, self._failed = kafka.name(FINDINGS), kafka.notes.commit_failed
         self._lane = {partition: lane for lane in lanes for partition in lane.begins}
         self._full: set[int] = set()  # partitions that are not read for now
-        self._over = False
+        self._over = self._told = False
         for lane in lanes:
             lane.start()
         self._tasks = [asyncio.create_task(each) for each in (self._ticking(), self._committing(), self._burying())]
@@ -124,7 +124,15 @@ class Shift:
                 with suppress(RetryLater):
                     lane.tick(self._clock.now)
             self._pace()
+            self._tell()
             await asyncio.sleep(1.0)
+
+    def _tell(self) -> None:
+        if self._lease.is_over and not self._told:
+            log.warning("sink %s: Kafka does not answer; nothing is delivered until it does", self._name)
+        elif self._told and not self._lease.is_over:
+            log.warning("sink %s: Kafka answers again", self._name)
+        self._told = self._lease.is_over
 
     async def _committing(self) -> None:
         while True:
