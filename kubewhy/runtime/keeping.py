@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from kubewhy.errors import Rejected
 from kubewhy.events import Message
 from kubewhy.runtime.publishing import dead
+from kubewhy.runtime.rows import Mark, Rows
 from kubewhy.topics import INCIDENTS
 
 log = logging.getLogger(__name__)
@@ -55,63 +56,6 @@ class Fold(Protocol):
     def turn(self, partition: int) -> Sequence[Message]:
         """Once a second for each partition that is ours: what is to be sent, that time has passed among it."""
         ...
-
-
-class Mark(NamedTuple):
-    """How far rows go: everything before that offset is in them. `at` is when the last such record was appended, in
-    milliseconds: a topic that was made anew begins again with the first offset, but later.
-    """
-
-    offset: int = 0
-    at: int = 0
-
-    def covers(self, offset: int, at: int) -> bool:
-        return offset < self.offset and at <= self.at
-
-
-class Rows:
-    """The rows of one partition, from the records of its changelog.
-
-    Each write ends with a mark, under the empty key, and counts as a whole only then: what a worker that died left
-    unfinished does not, nor does what one wrote that had lost the partition without knowing.
-    """
-
-    def __init__(self, partition: int) -> None:
-        self.rows: dict[str, bytes] = {}
-        self.mark = Mark()
-        self.read = -1  # the last record that counts
-        self._prefix = f"{partition}/"
-        self._open: dict[str, bytes | None] = {}
-
-    def take(self, offset: int, key: bytes, value: bytes | None) -> None:
-        """One record of the changelog, in order; again does no harm."""
-        name = key.decode().removeprefix(self._prefix)
-        if name:
-            self._open[name] = value
-            return
-        mark = Mark(*map(int, (value or b"0 0").split()))
-        if not self.mark.covers(mark.offset, mark.at) or mark == self.mark:
-            self._put(self._open, mark)
-        self._open = {}
-        self.read = offset
-
-    def records(self, rows: Mapping[str, bytes | None], mark: Mark) -> list[tuple[bytes, bytes | None]]:
-        """What is to be appended to the changelog."""
-        told = [(f"{self._prefix}{name}".encode(), row) for name, row in rows.items()]
-        return [*told, (self._prefix.encode(), b"%d %d" % mark)]
-
-    def wrote(self, rows: Mapping[str, bytes | None], mark: Mark, offset: int) -> None:
-        """The changelog has them, the mark at that offset of it."""
-        self._put(rows, mark)
-        self.read = max(self.read, offset)
-
-    def _put(self, rows: Mapping[str, bytes | None], mark: Mark) -> None:
-        self.mark = mark
-        for name, row in rows.items():
-            if row is None:
-                self.rows.pop(name, None)
-            else:
-                self.rows[name] = row
 
 
 class Skipped(Exception):
@@ -272,6 +216,11 @@ class Keeping:
             place.rows.wrote(rows, mark, offset)
             place.mark = mark
 
+    def busy(self, partition: int) -> bool:
+        """Whether something of it is at work."""
+        place = self._places.get(partition)
+        return place is not None and place.work is not None
+
     def positions(self) -> dict[int, int]:
         """What comes next in each partition."""
         return {place.partition: place.next for place in self._places.values()}
@@ -306,5 +255,6 @@ class Keeping:
         """Gives everything up: `failed` has the reason."""
         if not self.failed.done():
             self.failed.set_exception(error)
+            self.failed.exception()  # or Python would say that nobody asked for it, where nobody does
         for partition in self.partitions:
             self.end(partition)

@@ -1,6 +1,6 @@
 """A worker for tests: counts changes of objects, and writes down what it does as it does it.
 
-    python -m tests.live.counting SERVERS PREFIX PARTITIONS FILE
+    python -m tests.live.counting SERVERS PREFIX PARTITIONS FILE STANDBY
 
 What it was fed goes to FILE.fed as FED: partition, offset and seconds; what else happens, as lines of JSON to FILE.
 """
@@ -84,14 +84,14 @@ class Note:
         os.write(self._file, f"{json.dumps({'at': time.time(), **told})}\n".encode())
 
 
-async def main(servers: str, prefix: str, partitions: str, path: str) -> None:
+async def main(servers: str, prefix: str, partitions: str, path: str, standby: str) -> None:
     note = Note(path)
     note(start=os.getpid())
     kafka = Kafka(
         BrokerSettings(servers=(servers,), prefix=prefix, partitions=int(partitions), replication=1), {}, "counting"
     )
     what = Counting(os.open(f"{path}.fed", os.O_CREAT | os.O_APPEND | os.O_WRONLY), note)
-    work = asyncio.create_task(fold(kafka, what))
+    work = asyncio.create_task(fold(kafka, what, standby=int(standby)))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
     await asyncio.gather(work, return_exceptions=True)
     note(stop=os.getpid(), error="" if work.cancelled() else str(work.exception()))

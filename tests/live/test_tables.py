@@ -6,25 +6,35 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count, pairwise
 from pathlib import Path
 from subprocess import DEVNULL, Popen
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.protocol.admin import CreateAclsRequest
 
 from infra.testbed.kafka import Broker
+from infra.testbed.kafka import kafka as started
+from infra.testbed.listeners import Login
 from kubewhy.brokers import BrokerSettings
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.keeping import Rows
+from kubewhy.errors import ConfigError
+from kubewhy.events import Message
+from kubewhy.runtime.kafka import SESSION_SECONDS, Kafka
+from kubewhy.runtime.keeping import Arrived, Folded
+from kubewhy.runtime.rows import Mark, Rows
+from kubewhy.runtime.tables import fold
 from kubewhy.topics import FAILURES, FINDINGS, INCIDENTS, TOPICS, Topic
-from tests.live.counting import END, FED, TICK, changed, finding
+from tests.live.counting import END, FED, TICK, Counting, Note, changed, finding
 
 pytestmark = pytest.mark.live
 
@@ -67,11 +77,11 @@ class Workers:
         self._names = count()
         self.running: list[Popen[bytes]] = []
 
-    def start(self) -> Path:
+    def start(self, standby: int = 0) -> Path:
         """Returns where it writes what it does."""
         path = self._folder / f"worker-{next(self._names)}"
         settings = self._kafka.settings
-        told = [*settings.servers, settings.prefix, str(settings.partitions), str(path)]
+        told = [*settings.servers, settings.prefix, str(settings.partitions), str(path), str(standby)]
         with path.with_suffix(".err").open("wb") as errors:
             self.running.append(
                 Popen([sys.executable, "-m", "tests.live.counting", *told], stdout=DEVNULL, stderr=errors)
@@ -100,7 +110,7 @@ class Workers:
         for worker in list(self.running):
             await self.end(worker, signal.SIGTERM)
 
-    def notes(self) -> list[dict[str, object]]:
+    def notes(self) -> list[dict[str, Any]]:
         return [
             json.loads(line)
             for path in sorted(self._folder.glob("worker-*"))
@@ -186,7 +196,10 @@ async def committed(kafka: Kafka) -> tuple[dict[int, int], dict[int, int]]:
     admin = kafka.admin()
     await admin.start()
     try:
-        offsets = await admin.list_consumer_group_offsets(kafka.group("explainer"))
+        try:
+            offsets = await admin.list_consumer_group_offsets(kafka.group("explainer"))
+        except GroupCoordinatorNotAvailableError:  # no group was there yet
+            offsets = {}
     finally:
         await admin.close()
     return (
@@ -290,3 +303,251 @@ def kept(partition: int, changelog: Sequence[tuple[int, bytes, bytes | None]]) -
         assert key is not None
         rows.take(offset, key, value)
     return rows
+
+
+@asynccontextmanager
+async def folding(kafka: Kafka, folder: Path, **options: Any) -> AsyncIterator["asyncio.Task[None]"]:
+    """One worker in this process, which writes down what it does as those do."""
+    note = Note(str(folder / "worker-here"))
+    fed = os.open(folder / "worker-here.fed", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    work = asyncio.create_task(fold(kafka, Counting(fed, note), **options))
+    try:
+        yield work
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        os.close(fed)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + seconds
+        await asyncio.sleep(0.05)
+
+
+async def report(kafka: Kafka, numbers: Iterable[int]) -> None:
+    """A change each."""
+    async with kafka.producer() as producer:
+        for number in numbers:
+            place = number % kafka.settings.partitions
+            await producer.send(kafka.name(FAILURES), b"state-%d" % number, b"object-%d" % (number % 100), place)
+        await producer.flush()
+
+
+async def ended(kafka: Kafka) -> None:
+    """From now on no ticks come."""
+    async with kafka.producer() as producer:
+        for partition in range(kafka.settings.partitions):
+            await producer.send_and_wait(kafka.name(FAILURES), b"ended", END, partition)
+
+
+async def assert_all_counted_once(kafka: Kafka) -> None:
+    reports, findings, changelog = [await content(kafka, topic) for topic in (FAILURES, FINDINGS, INCIDENTS)]
+    for partition in reports:
+        rows, expected = folded(reports[partition])
+        assert kept(partition, changelog[partition]).rows == rows
+        assert set(expected) == {value for _, _, value in findings[partition]}
+
+
+async def test_it_ends_at_once_with_all_committed_and_leaves_nothing_behind(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    kafka = await made(broker)
+    threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
+    workers = Workers(kafka, tmp_path)
+    async with folding(kafka, tmp_path) as work:
+        await report(kafka, range(3000))
+        await until(lambda: workers.fed_count() >= 3000)
+        began = time.monotonic()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        took = time.monotonic() - began
+    assert work.cancelled()
+    done, _ = await committed(kafka)
+    assert sum(done.values()) == workers.fed_count()
+    assert list(here.iterdir()) == []
+    assert set(threading.enumerate()) == threads
+    assert asyncio.all_tasks() == tasks
+    # It has left its group, so the next one need not wait until it is missed.
+    began = time.monotonic()
+    async with folding(kafka, tmp_path):
+        await until(lambda: "begin" in workers.notes()[-1])
+    print(f"\nended in {took:.2f} s; the next one had its partitions after {time.monotonic() - began:.1f} s")
+    assert took < 3
+    assert time.monotonic() - began < SESSION_SECONDS
+
+
+async def test_it_waits_for_brokers_that_are_away_and_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers = Workers(Kafka(BrokerSettings(servers=("localhost:1",)), {}, "test"), tmp_path)
+    (tmp_path / "kafka").mkdir()
+    with started(tmp_path / "kafka") as broker:
+        kafka = await made(broker)
+        await asyncio.to_thread(broker.stop)
+        async with folding(kafka, tmp_path) as work:
+            await asyncio.sleep(3)
+            await asyncio.to_thread(broker.start)
+            await report(kafka, range(1000))
+            await until(lambda: workers.fed_count() >= 1000)
+            reporting = asyncio.create_task(report(kafka, range(1000, 20_000)))
+            await asyncio.to_thread(broker.kill)
+            await asyncio.sleep(8)
+            await asyncio.to_thread(broker.start)
+            await reporting
+            await ended(kafka)
+            _, to_commit = await caught_up(kafka, workers)
+            await assert_all_counted_once(kafka)
+            # And with the broker away, it ends all the same.
+            await asyncio.to_thread(broker.kill)
+            await asyncio.sleep(2)
+            began = time.monotonic()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            took = time.monotonic() - began
+        print(f"\nall committed {to_commit:.1f} s after the last record; ended without a broker in {took:.1f} s")
+        print("\n".join(f"{record.name}: {record.getMessage()}" for record in caplog.records))
+    assert work.cancelled()
+
+
+@pytest.mark.parametrize("number", [5_000, 100_000])
+async def test_what_is_remembered_is_there_again_soon(broker: Broker, tmp_path: Path, number: int) -> None:
+    kafka = await made(broker)
+    row = b"1 0123456789abcdef " + b"x" * 1000
+    async with kafka.producer() as producer:
+        for partition in range(PARTITIONS):
+            rows: dict[str, bytes | None] = {f"object-{each}": row for each in range(number // PARTITIONS)}
+            for key, value in Rows(partition).records(rows, Mark(0, 0)):
+                await producer.send(kafka.name(INCIDENTS), value, key, partition)
+        await producer.flush()
+    async with workers_of(kafka, tmp_path) as workers:
+        workers.start()
+        await until(lambda: sum("begin" in note for note in workers.notes()) == PARTITIONS)
+        notes = workers.notes()
+        await workers.stop()
+    assert all(note["rows"] == number // PARTITIONS for note in notes if "begin" in note)
+    print(f"\n{number} rows of 1 kB were there {notes[-1]['at'] - notes[0]['at']:.1f} s after the start")
+
+
+async def test_a_standby_knows_already_what_it_takes_over(broker: Broker, tmp_path: Path) -> None:
+    kafka = await made(broker)
+    async with workers_of(kafka, tmp_path) as workers:
+        for path in (workers.start(standby=1), workers.start(standby=1)):
+            await workers.joined(path, 30)
+        await report(kafka, range(20_000))
+        await until(lambda: workers.fed_count() >= 20_000)
+        await workers.end(workers.running[0], signal.SIGKILL)
+        await report(kafka, range(20_000, 30_000))
+        await ended(kafka)
+        await caught_up(kafka, workers)
+        await workers.stop()
+    assert workers.errors() == ""
+    await assert_all_counted_once(kafka)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with started(tmp_path_factory.mktemp("secured"), secured=True) as broker:
+        yield broker
+
+
+def known(broker: Broker, way: str) -> dict[str, Any]:
+    at = broker.secured
+    tls = {"ca_file": str(at.ca_file)}
+    return {
+        "PLAIN": {"servers": at.sasl_plaintext, "sasl": as_(at.plain, "PLAIN")},
+        "SCRAM": {"servers": at.sasl_ssl, "sasl": as_(at.scram, "SCRAM-SHA-512"), "tls": tls},
+        "certificate": {"servers": at.mutual_tls, "tls": {**tls, "cert_file": str(at.client_pem)}},
+        "stranger": {"servers": at.sasl_plaintext, "sasl": as_(at.stranger, "PLAIN")},
+    }[way]
+
+
+def as_(login: Login, mechanism: str) -> dict[str, Any]:
+    return {"mechanism": mechanism, "username": login.name, "password": {"env": variable(login)}}
+
+
+def variable(login: Login) -> str:
+    return login.name.replace("-", "_")
+
+
+def passwords(broker: Broker) -> dict[str, str]:
+    at = broker.secured
+    return {variable(login): login.password for login in (at.plain, at.scram, at.stranger)}
+
+
+@pytest.mark.parametrize("way", ["PLAIN", "SCRAM", "certificate"])
+async def test_brokers_that_ask_who_is_there_let_it_in(secured: Broker, tmp_path: Path, way: str) -> None:
+    kafka = await made(secured)
+    told = {**kafka.settings.model_dump(), **known(secured, way)}
+    kafka = Kafka(BrokerSettings.model_validate(told), passwords(secured), "test")
+    async with folding(kafka, tmp_path):
+        await report(kafka, range(100))
+        await ended(kafka)
+        await caught_up(kafka, Workers(kafka, tmp_path))
+    await assert_all_counted_once(kafka)
+
+
+async def test_who_may_read_but_not_as_one_of_the_group_is_told_so(secured: Broker, tmp_path: Path) -> None:
+    kafka = await made(secured)
+    name, prefix = secured.secured.stranger.name, kafka.settings.prefix
+    async with kafka.connected() as connection:
+        for topic in TOPICS:
+            # In Kafka's numbers: on that very topic, from anywhere, all, is allowed.
+            await connection.send(CreateAclsRequest(2, kafka.name(topic), 3, f"User:{name}", "*", 2, 3))
+    told = {**kafka.settings.model_dump(), **known(secured, "stranger")}
+    kafka = Kafka(BrokerSettings.model_validate(told), passwords(secured), "test")
+    async with folding(kafka, tmp_path) as work:
+        with pytest.raises(ConfigError) as caught:
+            await asyncio.wait_for(asyncio.shield(work), 60)
+    assert str(caught.value) == (
+        f"kafka: we are not permitted to be one of the group {prefix}explainer: grant Read to the user of kafka.sasl"
+    )
+
+
+class Quiet:
+    """Remembers nothing, and says nothing."""
+
+    def begin(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
+        pass
+
+    def end(self, partition: int) -> None:
+        pass
+
+    def feed(self, record: Arrived) -> Folded:
+        return Folded()
+
+    def turn(self, partition: int) -> Sequence[Message]:
+        return ()
+
+
+async def test_a_row_as_large_as_may_be_gets_there(broker: Broker, tmp_path: Path) -> None:
+    kafka = await made(broker)
+    large = random.Random(3).randbytes(INCIDENTS.largest - 5000)
+
+    class Large(Quiet):
+        def feed(self, record: Arrived) -> Folded:
+            return Folded((), {record.key.decode(): large})
+
+    work = asyncio.create_task(fold(kafka, Large()))
+    await report(kafka, [0])
+    while not (rows := kept(0, (await content(kafka, INCIDENTS))[0]).rows):
+        assert not work.done()
+        await asyncio.sleep(0.2)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    assert rows == {"object-0": large}
+
+
+async def test_what_cannot_be_read_of_what_is_remembered_ends_it_with_a_line(broker: Broker, tmp_path: Path) -> None:
+    kafka = await made(broker)
+
+    class Unreadable(Quiet):
+        def begin(self, partition: int, rows: Iterable[tuple[str, bytes]]) -> None:
+            raise ConfigError("it is of a later version")
+
+    with pytest.raises(ConfigError, match="it is of a later version"):
+        await asyncio.wait_for(fold(kafka, Unreadable()), 60)
