@@ -21,6 +21,7 @@ from kubewhy.runtime.lag import Ends
 from kubewhy.runtime.publishing import Publisher
 from kubewhy.runtime.reaching import short
 from kubewhy.runtime.rows import Rows
+from kubewhy.runtime.telling import Telling
 from kubewhy.topics import FAILURES, INCIDENTS
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class Member:
         self._kafka, self._producer, self._app, self._table = kafka, producer, app, table
         self._topic, self._changelog = kafka.name(FAILURES), kafka.name(INCIDENTS)
         self._publisher = Publisher(kafka, producer)
-        self._keeping = Keeping(what, self._publisher.send, self._put)
+        self._telling = Telling(kafka, self._publisher)
+        self._keeping = Keeping(what, self._telling.send, self._put)
         self._ends = Ends(kafka, FAILURES)
         self._first: dict[int, int] = {}
         self._committed: dict[int, int] = {}
@@ -213,6 +215,7 @@ class Member:
             for partition in self._keeping.partitions:
                 if partition not in rows:
                     self._keeping.end(partition)
+            self._telling.begin({partition: kept.mark.at for partition, kept in rows.items()})
             # Where they are not the same, the next assignment is there already, and this is called again.
             for partition in rows.keys() & self._first.keys():
                 self._keeping.begin(partition, rows[partition], self._first[partition])
