@@ -177,7 +177,7 @@ def test_files_that_cannot_be_used_are_told_by_their_key(tmp_path: Path) -> None
     key = load_pem_private_key(both.read_bytes(), None)
     locked.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hunter2")))
     (tmp_path / "text").write_text("no PEM")
-    for told, key in (
+    for told, named in (
         ({"ca_file": tmp_path / "none"}, "ca_file"),
         ({"ca_file": tmp_path / "text"}, "ca_file"),
         ({"ca_file": tmp_path}, "ca_file"),
@@ -185,7 +185,7 @@ def test_files_that_cannot_be_used_are_told_by_their_key(tmp_path: Path) -> None
         ({"cert_file": authority.file}, "cert_file"),
         ({"cert_file": both, "key_file": locked}, "cert_file"),
     ):
-        with pytest.raises(ConfigError, match=rf"^kafka.tls.{key}: cannot use {tmp_path}") as caught:
+        with pytest.raises(ConfigError, match=rf"^kafka.tls.{named}: cannot use {tmp_path}") as caught:
             of({"tls": told})
         assert "\n" not in str(caught.value)
 
