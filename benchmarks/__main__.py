@@ -13,6 +13,8 @@ from benchmarks import (
     cluster,
     delivering,
     explaining,
+    fleet,
+    fleet_scale,
     folding,
     latency,
     looking,
@@ -36,6 +38,8 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "posting": posting.posting,
     "collector": watching.collector,
     "latency": latency.latency,
+    "fleet": fleet.fleet,
+    "fleet-scale": fleet_scale.scale,
 }
 
 
