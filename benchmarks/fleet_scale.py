@@ -126,7 +126,8 @@ async def _delays(known: Kafka, made: Made, since: float, until: float) -> float
             continue
         times = [each for each in made[incident.root.name, finding.transition == "opened"] if each <= at]
         delays.append(at - times[-1])
-    return quantiles(delays, n=100)[98]
+    slowest: float = quantiles(delays, n=100)[98]
+    return slowest
 
 
 async def _counted(known: Kafka, topics: tuple[Topic, ...]) -> dict[str, int]:
