@@ -146,7 +146,7 @@ def _linked(store: Store, edge: Edge, key: Key, subject: Object, namespace: str 
 
 def _labels(store: Store, edge: Edge, key: Key) -> dict[str, str]:
     stored = store.stored(key)
-    return {} if stored is None else store.index.labels(edge, stored)
+    return {} if stored is None else store.index.labels(edge, decode(stored, edge.need.view))
 
 
 def _within(found: Sequence[tuple[str, _Found]], room: int) -> tuple[tuple[Attached, ...], bool]:

@@ -76,6 +76,20 @@ def decode(stored: bytes, view: type[Object]) -> Object:
     return msgspec.msgpack.decode(stored, type=view)
 
 
+class Seen:
+    """An object as it is on one side of a change. It is decoded once for each view that is asked for."""
+
+    def __init__(self, stored: bytes, whole: Object) -> None:
+        self.stored, self.whole = stored, whole
+        self._views: dict[type[Object], Object] = {}
+
+    def view(self, view: type[Object]) -> Object:
+        found = self._views.get(view)
+        if found is None:
+            found = self._views[view] = decode(self.stored, view)
+        return found
+
+
 class Family:
     """Who controls whom, by uid: read at every change and for all evidence, so no object is decoded for it."""
 
@@ -135,6 +149,7 @@ class Index:
         for edge in wanted:
             self._by_subject.setdefault(edge.subject.resource.kind, []).append(edge)
             self._by_view.setdefault(edge.kind, []).append(edge)
+        self._views = {kind: frozenset(each.need.view for each in edges) for kind, edges in self._by_view.items()}
         self._names: Bag[tuple[int, str | None, str]] = Bag()  # who names it
         self._labels: Bag[tuple[int, str | None, str, str]] = Bag()  # who carries the label
         self._members: Bag[tuple[int, str | None]] = Bag()  # who could be selected at all
@@ -147,40 +162,53 @@ class Index:
     def needs_for(self, kind: str) -> list[Edge]:
         return self._by_view.get(kind, [])
 
-    def put(self, key: Key, stored: bytes, subject: Object) -> None:
+    def views_of(self, kind: str) -> frozenset[type[Object]]:
+        """All as which such an object is attached to others."""
+        return self._views.get(kind, frozenset())
+
+    def put(self, key: Key, now: Seen) -> None:
         """Files an object as it is now. What it was before must have been dropped."""
-        self._file(key, stored, subject, Bag.add)
-        self.family.put(key, subject)
+        for bag, at in self._places(key, now):
+            bag.add(at, key)
+        self.family.put(key, now.whole)
 
-    def drop(self, key: Key, stored: bytes, subject: Object) -> None:
+    def drop(self, key: Key, before: Seen) -> None:
         """Takes out an object as it was filed."""
-        self._file(key, stored, subject, Bag.drop)
-        self.family.drop(key, subject)
+        for bag, at in self._places(key, before):
+            bag.drop(at, key)
+        self.family.drop(key, before.whole)
 
-    def _file(self, key: Key, stored: bytes, subject: Object, change: Callable[[Bag[Any], Any, Key], None]) -> None:
+    def stays(self, key: Key, before: Seen, now: Seen) -> bool:
+        """Whether it is filed as it was: then others depend on it, and it on them, just as before."""
+        one, other = before.whole, now.whole
+        if one.metadata.uid != other.metadata.uid or one.controller != other.controller:
+            return False
+        return list(self._places(key, before)) == list(self._places(key, now))
+
+    def _places(self, key: Key, seen: Seen) -> Iterator[tuple[Bag[Any], Hashable]]:
+        """Where it is filed."""
         for edge in self.needs_of(key.kind):
             space = key.namespace if edge.need.view.resource.namespaced else None
             if edge.need.link is Link.NAMED and edge.need.names:
-                for name in edge.need.names(subject):
-                    change(self._names, (edge.number, space, name), key)
+                for name in edge.need.names(seen.whole):
+                    yield self._names, (edge.number, space, name)
             elif edge.need.link is Link.SELECTED and edge.need.selector:
-                selector = edge.need.selector(subject)
+                selector = edge.need.selector(seen.whole)
                 if selector is not None:
-                    change(self._selectors, (edge.number, space, _filed_under(selector)), key)
+                    yield self._selectors, (edge.number, space, _filed_under(selector))
         for edge in self.needs_for(key.kind):
             space = key.namespace if edge.subject.resource.namespaced else None
             if edge.need.link is Link.USERS and edge.need.names:
-                for name in edge.need.names(decode(stored, edge.need.view)):
-                    change(self._names, (edge.number, space, name), key)
+                for name in edge.need.names(seen.view(edge.need.view)):
+                    yield self._names, (edge.number, space, name)
             elif edge.need.link is Link.SELECTED:
-                change(self._members, (edge.number, key.namespace), key)
-                for label, value in self.labels(edge, stored).items():
-                    change(self._labels, (edge.number, key.namespace, label, value), key)
+                yield self._members, (edge.number, key.namespace)
+                for label, value in self.labels(edge, seen.view(edge.need.view)).items():
+                    yield self._labels, (edge.number, key.namespace, label, value)
 
     @staticmethod
-    def labels(edge: Edge, stored: bytes) -> dict[str, str]:
+    def labels(edge: Edge, view: Object) -> dict[str, str]:
         """The labels by which that need selects the object."""
-        view = decode(stored, edge.need.view)
         return dict(edge.need.labels(view)) if edge.need.labels else view.metadata.labels
 
     def naming(self, edge: Edge, namespace: str | None, name: str) -> Iterable[Key]:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from collectors.history import History
-from collectors.index import Bag, Edge, Index, Key, decode, edges, key_of
+from collectors.index import Bag, Edge, Index, Key, Seen, decode, edges, key_of
 from kubewhy.contracts import Analyzer, Link
 from kubewhy.kube import KINDS
 from kubewhy.kube.apps import ReplicaSet
@@ -164,20 +164,29 @@ class Store:
             self._replace_event(key, old, subject, now)
             return
         self._remember(key, old, subject)
-        touched = {key}
-        edges = self._edges_changed(key.kind, before, now)
-        if old is not None and before is not None:
-            touched.update(self._dependents(edges, key, old, before, alone=now is None))
-            self.index.drop(key, before, old)
+        was = None if old is None or before is None else Seen(before, old)
+        seen = None if subject is None or now is None else Seen(now, subject)
+        if now is None:
             del table[key]
-        if subject is not None and now is not None:
+        else:
             table[key] = now
-            self.index.put(key, now, subject)
-            touched.update(self._dependents(edges, key, subject, now, alone=before is None))
+        touched = {key, *self._moved(key, was, seen)}
         if key.kind == Namespace.resource.kind and self._renew(key.name, subject):
             touched.update(self._within(key.name))
         for each in sorted(touched):  # a set has another order in each process
             self._touch(each)
+
+    def _moved(self, key: Key, was: Seen | None, now: Seen | None) -> Iterator[Key]:
+        """Files it anew. Those whose evidence held it, or holds it from now on."""
+        edges, alone = self._edges_changed(key.kind, was, now), was is None or now is None
+        stays = was is not None and now is not None and self.index.stays(key, was, now)
+        if was and not stays:
+            yield from self._dependents(edges, key, was, alone=alone)
+            self.index.drop(key, was)
+        if now:
+            if not stays:
+                self.index.put(key, now)
+            yield from self._dependents(edges, key, now, alone=alone)
 
     def _remember(self, key: Key, old: Object | None, subject: Object | None) -> None:
         self.history.stated.pop(key, None)
@@ -221,36 +230,35 @@ class Store:
         if resource is not None:
             self._touch(Key(about.kind, about.namespace if resource.namespaced else None, about.name))
 
-    def _edges_changed(self, kind: str, before: bytes | None, now: bytes | None) -> list[Edge]:
+    def _edges_changed(self, kind: str, was: Seen | None, now: Seen | None) -> list[Edge]:
         """The needs that read something of it which has changed."""
         if self._touched is None:
             return []
         edges = self.index.needs_for(kind)
-        if before is None or now is None:
+        if was is None or now is None:
             return edges
-        views = {edge.need.view for edge in edges}
-        changed = {view for view in views if decode(before, view) != decode(now, view)}
+        changed = {view for view in self.index.views_of(kind) if was.view(view) != now.view(view)}
         return [edge for edge in edges if edge.need.view in changed]
 
-    def _dependents(self, edges: list[Edge], key: Key, subject: Object, stored: bytes, *, alone: bool) -> Iterator[Key]:
+    def _dependents(self, edges: list[Edge], key: Key, seen: Seen, *, alone: bool) -> Iterator[Key]:
         """Whose evidence holds the object, as it is on this side of the change; `alone` when there is no other side."""
         if alone and self._touched:
             # Whose root it may be.
-            yield from self.index.family.descendants(subject.metadata.uid)
+            yield from self.index.family.descendants(seen.whole.metadata.uid)
         for edge in edges:
-            yield from self._reverse(edge, key, subject, stored)
+            yield from self._reverse(edge, key, seen)
 
-    def _reverse(self, edge: Edge, key: Key, subject: Object, stored: bytes) -> Iterator[Key]:
-        kind, need, family = edge.subject.resource, edge.need, self.index.family
+    def _reverse(self, edge: Edge, key: Key, seen: Seen) -> Iterator[Key]:
+        kind, need, family, subject = edge.subject.resource, edge.need, self.index.family, seen.whole
         match need.link:
             case Link.NAMED:
                 yield from self.index.naming(edge, key.namespace, key.name)
             case Link.USERS if need.names:
                 space = key.namespace if kind.namespaced else None
-                for name in need.names(decode(stored, need.view)):
+                for name in need.names(seen.view(need.view)):
                     yield Key(kind.kind, space, name)
             case Link.SELECTED:
-                labels = self.index.labels(edge, stored)
+                labels = self.index.labels(edge, seen.view(need.view))
                 yield from self.index.selecting(edge, key.namespace, labels)
             case Link.OWNER:
                 yield from (each for each in family.descendants(subject.metadata.uid) if each.kind == kind.kind)
