@@ -14,6 +14,7 @@ from benchmarks import (
     delivering,
     explaining,
     fleet,
+    fleet_latency,
     fleet_scale,
     folding,
     latency,
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "collector": watching.collector,
     "latency": latency.latency,
     "fleet": fleet.fleet,
+    "fleet-latency": fleet_latency.fleet_latency,
     "fleet-scale": fleet_scale.scale,
 }
 

@@ -97,12 +97,15 @@ def _steady(fleet: Fleet, known: Kafka, broker: Broker, clusters: int) -> Iterat
     processes["the broker"] = psutil.Process(broker.pid)
     topics = (EVIDENCE, RESTATED, FAILURES, FINDINGS)
     before = {name: sum(each.cpu_times()[:2]) for name, each in processes.items()}
+    held = {topic.name: _held(fleet.folder, known.name(topic)) for topic in topics}
     counted, begun = asyncio.run(_counted(known, topics)), time.time()
     time.sleep(_STEADY)
     took, after = time.time() - begun, asyncio.run(_counted(known, topics))
     for topic in topics:
         each = (after[topic.name] - counted[topic.name]) / took
-        yield Row(f"{clusters} clusters of {simulated.PODS} pods: {topic.name}", f"{each:,.0f} records a second")
+        size = (_held(fleet.folder, known.name(topic)) - held[topic.name]) / took / 1000
+        figure = f"{each:,.0f} records, {size:,.0f} KB a second"
+        yield Row(f"{clusters} clusters of {simulated.PODS} pods: {topic.name}", figure)
     for name, process in processes.items():
         cpu = (sum(process.cpu_times()[:2]) - before[name]) / took
         memory = process.memory_info().rss / 2**20
@@ -111,6 +114,11 @@ def _steady(fleet: Fleet, known: Kafka, broker: Broker, clusters: int) -> Iterat
         )
     lag = asyncio.run(_behind(known))
     yield Row("records that wait then", f"{lag:,}", limit="at most 1,000", met=lag <= 1000)
+
+
+def _held(folder: Path, name: str) -> int:
+    """Bytes that the broker keeps of that topic, as they were packed."""
+    return sum(each.stat().st_size for each in folder.rglob("*.log") if each.parent.name.startswith(name))
 
 
 async def _delays(known: Kafka, made: Made, since: float, until: float) -> float:

@@ -22,16 +22,17 @@ _BROKEN_SECONDS = 4.0  # how long a pod stays broken: no object may speak much m
 class Changes:
     """Kills containers for lack of memory and mends them, each pod by turns, and hears when that is told of."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, bench: Bench, rate: float = RATE) -> None:
+        self._bench, self._rate = bench, rate
         self._sent: dict[tuple[str, bool], float] = {}
         self._delays: list[float] = []
+        self.made: dict[tuple[str, bool], float] = {}  # when each was made last
 
     def make(self) -> list[float]:
         """The delays' percentiles. Raises TestbedError unless every change is told of."""
         self._sent, self._delays = {}, []
-        rate = changes.at_rate(RATE, self._bench.seconds, self._change)
-        if rate < 0.95 * RATE:
+        rate = changes.at_rate(self._rate, self._bench.seconds, self._change)
+        if rate < 0.95 * self._rate:
             raise RuntimeError(f"this machine makes only {rate:.0f} changes a second")
         wait_until("every change is told of", lambda: not self._sent, 30)
         return [0.0, *quantiles(self._delays, n=100)]
@@ -54,15 +55,15 @@ class Changes:
     def _change(self, number: int) -> None:
         lone = self._bench.size.lone
         turn, mends = divmod(number, 2)
-        lag = min(lone // 2, round(RATE / 2 * _BROKEN_SECONDS))
+        lag = min(lone // 2, round(self._rate / 2 * _BROKEN_SECONDS))
         if mends:
             turn -= lag
         # First nothing is broken yet that could be mended, and in the end nothing is to stay broken.
-        if not 0 <= turn < RATE / 2 * self._bench.seconds - lag:
+        if not 0 <= turn < self._rate / 2 * self._bench.seconds - lag:
             return
         name, path = filling.lone_name(turn % lone), filling.lone_path(turn % lone)
         container = shop.running() if mends else shop.killed(changes.now())
-        self._sent[name, not mends] = time.perf_counter()
+        self._sent[name, not mends] = self.made[name, not mends] = time.perf_counter()
         self._bench.plane.api.patch_status(path, {"status": {"containerStatuses": [container]}}, STRATEGIC)
 
 
