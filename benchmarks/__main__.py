@@ -16,6 +16,7 @@ from benchmarks import (
     fleet,
     fleet_latency,
     fleet_scale,
+    fleet_sinks,
     folding,
     latency,
     looking,
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "latency": latency.latency,
     "fleet": fleet.fleet,
     "fleet-latency": fleet_latency.fleet_latency,
+    "fleet-sinks": fleet_sinks.fleet_sinks,
     "fleet-scale": fleet_scale.scale,
 }
 

@@ -61,8 +61,8 @@ def _analyzers(folder: Path, broker: Broker) -> Iterator[Row]:
 
     def measured(workers: int) -> float:
         one = _made(folder, broker, f"analyzers{workers}.")
-        asyncio.run(_filled(brokers(load(one.config), {}, "bench"), wire, RECORDS))
-        return _worked(one, "analyzer", "analyzers", EVIDENCE, RECORDS, workers)
+        asyncio.run(filled(brokers(load(one.config), {}, "bench"), wire, RECORDS))
+        return worked(one, "analyzer", "analyzers", EVIDENCE, RECORDS, workers)
 
     alone, two = measured(1), measured(2)
     plain = _plain(_made(folder, broker, "plain."), wire, EVIDENCE)
@@ -78,8 +78,8 @@ def _explainer(folder: Path, broker: Broker) -> Iterator[Row]:
     one = _made(folder, broker, "explainer.")
     wire = list(map(message, _reports()))
     opening = OPEN + CLUSTERS
-    asyncio.run(_filled(brokers(load(one.config), {}, "bench"), wire, len(wire)))
-    told = _worked(one, "explainer", "explainer", FAILURES, len(wire), 1, opening, "--no-hold")
+    asyncio.run(filled(brokers(load(one.config), {}, "bench"), wire, len(wire)))
+    told = worked(one, "explainer", "explainer", FAILURES, len(wire), 1, opening, "--no-hold")
     plain = _plain(_made(folder, broker, "explained."), wire, FAILURES)
     name = f"worker explainer, {OPEN:,} open, 95 % unchanged"
     yield at_least(name, told, told / plain, "aiokafka that decodes and sends on", EXPLAINED)
@@ -126,14 +126,14 @@ def _made(folder: Path, broker: Broker, prefix: str) -> Fleet:
     return one
 
 
-async def _filled(known: Kafka, wire: Sequence[Message], count: int) -> None:
+async def filled(known: Kafka, wire: Sequence[Message], count: int) -> None:
     async with known.producer() as producer:
         publisher = Publisher(known, producer)
         for begin in range(0, count, 2000):
             await publisher.send(wire[number % len(wire)] for number in range(begin, min(begin + 2000, count)))
 
 
-def _worked(
+def worked(
     one: Fleet, role: str, group: str, topic: Topic, count: int, workers: int, skipped: int = 0, *flags: str
 ) -> float:
     """Records a second, from what is committed, between a tenth and nine tenths of them."""
@@ -164,7 +164,7 @@ async def _rate(known: Kafka, group: str, topic: Topic, first: float, last: floa
 def _plain(one: Fleet, wire: Sequence[Message], topic: Topic) -> float:
     """The least of the same, by the same library, in a process of its own."""
     known = brokers(load(one.config), {}, "bench")
-    asyncio.run(_filled(known, wire, RECORDS))
+    asyncio.run(filled(known, wire, RECORDS))
     return float(run(python("benchmarks.fleet", "plain", one.config, topic.name)).output)
 
 
