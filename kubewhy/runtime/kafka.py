@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -186,6 +187,7 @@ async def _begun(kafka: Kafka, start: Callable[[], Awaitable[None]]) -> None:
             return
 
 
+@lru_cache(10_000)  # of all that belongs to few clusters, each record asks
 def partition_of(cluster: str, partitions: int) -> int:
     """Where all goes that belongs to one cluster: as Kafka's own clients place a key."""
     return place_of(cluster.encode(), partitions)
