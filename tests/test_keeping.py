@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kubewhy.errors import ConfigError, Rejected
 from kubewhy.events import Message, decode
-from kubewhy.runtime.keeping import Arrived, Folded, Keeping, Skipped
+from kubewhy.runtime.keeping import Arrived, Folded, Keeping, LostPlace
 from kubewhy.runtime.rows import Mark, Rows
 from kubewhy.topics import DEAD_LETTERS, FINDINGS, INCIDENTS
 
@@ -143,7 +143,7 @@ async def test_a_repeat_is_passed_over() -> None:
 async def test_a_gap_is_told() -> None:
     keeping = await begun(Kafka(), Adding(), first=7)
     keeping.feed(Record(7))
-    with pytest.raises(Skipped, match="record 9 of partition 0 came where 8 should have"):
+    with pytest.raises(LostPlace, match="record 9 of partition 0 came where 8 should have"):
         keeping.feed(Record(9))
 
 
@@ -276,18 +276,44 @@ def test_a_topic_that_was_made_anew_begins_with_its_first_record() -> None:
     assert rows.rows == {}
 
 
+async def test_what_does_not_count_is_written_again_as_it_should_be() -> None:
+    kafka, what = Kafka(), Adding()
+    kafka.changelog = [(b"0/a", b"1"), (b"0/", b"9 5"), (b"0/b", b"old"), (b"0/", b"7 4"), (b"0/a", b"torn")]
+    keeping = await begun(kafka, what, first=8)
+    assert what.sums[0] == {"a": 1}
+    await keeping.drain(5)
+    assert kafka.changelog[5:] == [(b"0/a", b"1"), (b"0/b", None), (b"0/", b"9 5")]
+    assert keeping.done() == {0: 8}
+    keeping = await begun(kafka, what, first=8)
+    await keeping.drain(5)
+    assert len(kafka.changelog) == 8
+
+
+async def test_one_that_still_writes_what_it_has_lost_is_noticed() -> None:
+    kafka = Kafka()
+    keeping = await begun(kafka, Adding())
+    keeping.feed(Record(0, b"a 1"))
+    await keeping.drain(5)
+    kafka.changelog += [(b"0/a", b"old"), (b"0/", b"0 1")]
+    keeping.feed(Record(1, b"a 1"))
+    await keeping.drain(5)
+    with pytest.raises(LostPlace, match="another worker, which had lost partition 0, still wrote rows of it"):
+        await keeping.failed
+    assert keeping.done() == {}
+    assert kafka.rows().rows == {"a": b"2"}
+
+
+Log = list[tuple[int, tuple[bytes, bytes | None]]]
 Writes = list[dict[str, bytes | None]]
+ROWS = st.dictionaries(st.sampled_from("abc"), st.none() | st.binary(min_size=1, max_size=3), min_size=1)
 
 
-@given(
-    st.lists(st.dictionaries(st.sampled_from("abc"), st.none() | st.binary(min_size=1, max_size=3), min_size=1)),
-    st.data(),
-)
+@given(st.lists(ROWS), st.data())
 def test_rows_are_what_was_written_however_often_they_are_read_again(writes: Writes, data: st.DataObject) -> None:
     writer, log = Rows(0), list[tuple[bytes, bytes | None]]()
     for number, write in enumerate(writes, 1):
         log += writer.records(write, Mark(number, number))
-        writer.wrote(write, Mark(number, number), len(log) - 1)
+        assert writer.wrote(write, Mark(number, number), len(log) - 1)
     reader = Rows(0)
     for _ in range(3):
         for offset in range(reader.read + 1, data.draw(st.integers(0, len(log)))):
@@ -295,6 +321,46 @@ def test_rows_are_what_was_written_however_often_they_are_read_again(writes: Wri
     for offset in range(reader.read + 1, len(log)):
         reader.take(offset, *log[offset])
     assert (reader.rows, reader.mark, reader.read) == (writer.rows, writer.mark, writer.read)
+
+
+def read(log: Log) -> Rows:
+    rows = Rows(0)
+    for offset, record in log:
+        rows.take(offset, *record)
+    return rows
+
+
+def compacted(log: Log) -> Log:
+    last = {key: offset for offset, (key, _) in log}
+    return [(offset, record) for offset, record in log if last[record[0]] == offset]
+
+
+@given(st.lists(st.tuples(ROWS, st.sampled_from(["owner", "torn", "old", "takes over"]))))
+def test_compaction_brings_nothing_back_that_does_not_count(history: list[tuple[dict[str, bytes], str]]) -> None:
+    log: Log = []
+    owner = Rows(0)
+
+    def append(records: list[tuple[bytes, bytes | None]]) -> None:
+        for record in records:
+            log.append((len(log), record))
+
+    for number, (write, what) in enumerate(history, 1):
+        match what:
+            case "owner":
+                append(owner.records(write, Mark(number, number)))
+                owner.wrote(write, Mark(number, number), len(log) - 1)
+            case "torn":  # and with it, it dies
+                append(owner.records(write, Mark(number, number))[:-1])
+            case "old":
+                append(owner.records(write, Mark(owner.mark.offset - 1, owner.mark.at)))
+        if what != "owner":
+            known = read(log)
+            assert known.rows == owner.rows
+            owner = known
+            if amends := owner.amends():
+                append(owner.records(amends, owner.mark))
+                assert owner.wrote(amends, owner.mark, len(log) - 1)
+    assert read(compacted(log)).rows == owner.rows
 
 
 def test_a_turn_that_fails_takes_nothing_from_the_others() -> None:

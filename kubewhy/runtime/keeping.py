@@ -58,13 +58,13 @@ class Fold(Protocol):
         ...
 
 
-class Skipped(Exception):
-    """A record came too early: those before it were lost on the way to here. They are still with the broker."""
+class LostPlace(Exception):
+    """It has to begin again from what the brokers have: what is here is not all there is."""
 
 
 class _Item(NamedTuple):
     offset: int
-    at: int
+    mark: Mark
     messages: Sequence[Message]
     rows: Mapping[str, bytes | None]
 
@@ -107,7 +107,9 @@ class Keeping:
             return
         self._drop(partition)
         self._what.begin(partition, rows.rows.items())
-        self._places[partition] = _Place(partition, rows, first)
+        place = self._places[partition] = _Place(partition, rows, first)
+        if amends := rows.amends():
+            self._work(place, _Item(first - 1, rows.mark, (), amends))
 
     def end(self, partition: int) -> None:
         """It is ours no more: nothing is written of it from now on."""
@@ -141,7 +143,7 @@ class Keeping:
     def feed(self, record: Any) -> None:
         """One of a consumer's records, which has a partition, offset, timestamp in ms, key, value and headers.
 
-        What is not ours, or was fed before, is passed over. Raises Skipped.
+        What is not ours, or was fed before, is passed over. Raises LostPlace where some were lost on the way to here.
         """
         place = self._places.get(record.partition)
         if place is None:
@@ -150,17 +152,20 @@ class Keeping:
         if offset != place.next:
             if offset < place.next:
                 return
-            raise Skipped(f"record {offset} of partition {record.partition} came where {place.next} should have")
+            raise LostPlace(f"record {offset} of partition {record.partition} came where {place.next} should have")
         place.next = offset + 1
         if not place.rows.mark.covers(offset, record.timestamp):
             messages, rows = self._fold(record)
             if messages or rows:
-                place.waiting.append(_Item(offset, record.timestamp, messages, rows))
-                self._waiting += 1
-                if not place.work:
-                    place.work = asyncio.create_task(self._settle(place))
+                self._work(place, _Item(offset, Mark(offset + 1, record.timestamp), messages, rows))
         if not place.work:
             place.done = place.next
+
+    def _work(self, place: _Place, item: _Item) -> None:
+        place.waiting.append(item)
+        self._waiting += 1
+        if not place.work:
+            place.work = asyncio.create_task(self._settle(place))
 
     def _fold(self, record: Any) -> Folded:
         try:
@@ -211,10 +216,11 @@ class Keeping:
         for item in batch:
             rows.update(item.rows)
         if rows:
-            mark = Mark(batch[-1].offset + 1, batch[-1].at)
+            mark = batch[-1].mark
             offset = await self._put(place.partition, place.rows.records(rows, mark))
-            place.rows.wrote(rows, mark, offset)
             place.mark = mark
+            if not place.rows.wrote(rows, mark, offset):
+                raise LostPlace(f"another worker, which had lost partition {place.partition}, still wrote rows of it")
 
     def busy(self, partition: int) -> bool:
         """Whether something of it is at work."""

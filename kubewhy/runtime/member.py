@@ -17,7 +17,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuth
 
 from kubewhy.errors import ConfigError
 from kubewhy.runtime.kafka import Kafka, forever
-from kubewhy.runtime.keeping import Fold, Keeping, Skipped
+from kubewhy.runtime.keeping import Fold, Keeping, LostPlace
 from kubewhy.runtime.lag import Ends
 from kubewhy.runtime.publishing import Publisher
 from kubewhy.runtime.reaching import short
@@ -78,8 +78,8 @@ class Member:
             raise error
         if isinstance(error, GroupAuthorizationFailedError | TopicAuthorizationFailedError):
             raise ConfigError(_NOT_PERMITTED.format(self._app.conf.id)) from None
-        error = error or self._app.crash_reason or Skipped("its consumer ended")
-        return short(error) if isinstance(error, KafkaError | Skipped) else f"{type(error).__name__} {short(error)}"
+        error = error or self._app.crash_reason or LostPlace("its consumer ended")
+        return short(error) if isinstance(error, KafkaError | LostPlace) else f"{type(error).__name__} {short(error)}"
 
     async def _lags(self) -> dict[str, list[int]]:
         return await self._ends.lags(self._keeping.positions())
@@ -126,7 +126,7 @@ class Member:
             at = round(told.timestamp * 1000)
             try:
                 feed(_Record(told.topic, told.partition, told.offset, at, told.key, told.value, told.headers or ()))
-            except Skipped as error:
+            except LostPlace as error:
                 keeping.fail(error)
             if keeping.full:
                 await keeping.room()
@@ -183,7 +183,7 @@ class Member:
             if self._ours.is_set() or self._table.came != came:
                 came, since = self._table.came, now
             elif now > since + _STANDING_SECONDS:
-                raise Skipped("it had no partitions for too long")
+                raise LostPlace("it had no partitions for too long")
             with suppress(KafkaError):
                 positions = self._keeping.positions()
                 (behind,) = (await self._lags()).values()
@@ -191,7 +191,7 @@ class Member:
                     if moved.get(place, (-1, 0.0))[0] != position or not lag or self._keeping.busy(place):
                         moved[place] = position, now
                     elif now > moved[place][1] + _STANDING_SECONDS:
-                        raise Skipped(f"partition {place} stood still")
+                        raise LostPlace(f"partition {place} stood still")
 
     async def revoked(self, *_: Any, **__: Any) -> None:
         """Partitions may go elsewhere: what is at work is brought to its end first."""

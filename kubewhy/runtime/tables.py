@@ -24,6 +24,7 @@ from kubewhy.topics import FAILURES, INCIDENTS, MEBIBYTE
 __all__ = ["GROUP", "RESTORED", "Arrived", "Fold", "Folded", "fold"]
 
 log = logging.getLogger(__name__)
+_FAUST = logging.getLogger("faust")  # or it would take ours, for what is of its own
 
 GROUP = "explainer"
 _AGAIN_SECONDS = 2.0
@@ -35,7 +36,7 @@ async def fold(kafka: Kafka, what: Fold, *, group: str = GROUP, standby: int = 0
         await ready(kafka, FAILURES, INCIDENTS)
         async with kafka.producer() as producer:
             reason = await _member(kafka, what, producer, _app(kafka, group, standby)).run()
-        log.warning("the explainer lost its place in its group (%s); it begins again, and nothing is lost", reason)
+        log.warning("the explainer begins again, and nothing is lost: %s", reason)
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
@@ -70,6 +71,7 @@ class _Thread(WorkerThread):
 class _Table(faust.Table[bytes, bytes]):
     """Keeps the rows by partition, as far as marks conclude them."""
 
+    logger = _FAUST
     recovered: Callable[[Mapping[int, Rows]], None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -108,6 +110,8 @@ class _Table(faust.Table[bytes, bytes]):
 
 
 class _App(faust.App):
+    logger = _FAUST
+
     def _create_directories(self) -> None:
         """It needs none."""
 

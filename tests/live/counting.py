@@ -66,7 +66,8 @@ class Counting:
         if row is None:
             return Folded()
         place[key] = row
-        message = Message(FINDINGS, record.key, finding(record.key, row), [], partition=record.partition)
+        told = finding(record.key, row)
+        message = Message(FINDINGS, record.key, told, [("ce_id", told)], partition=record.partition)
         return Folded([message], {key: row})
 
     def turn(self, partition: int) -> Sequence[Message]:
