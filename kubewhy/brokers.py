@@ -59,6 +59,7 @@ class BrokerSettings(BaseModel, extra="forbid", frozen=True):
     prefix: str = Field(default="kubewhy.", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     partitions: int = Field(default=12, ge=1, le=1000)
     replication: int = Field(default=3, ge=1, le=15)
+    standbys: int = Field(default=0, ge=0, le=10)  # how many other explainers keep what each remembers, to take over
 
     @field_validator("servers", mode="before")
     @classmethod

@@ -150,7 +150,7 @@ async def explainer(
                 # Before the first record of all: what is silenced must not be told for a moment at each start.
                 await silences.caught_up.wait()
                 notes.said(SILENCED, "")
-                await fold(kafka, explaining)
+                await fold(kafka, explaining, standby=kafka.settings.standbys)
                 following.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
