@@ -25,7 +25,7 @@ from infra.testbed.kafka import Broker, kafka
 from kubewhy.brokers import BrokerSettings
 from kubewhy.errors import Rejected
 from kubewhy.events import FLEET, decode, message
-from kubewhy.records import Evidence, Finding, Heartbeat, Version
+from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Version, key_hash
 from kubewhy.runtime.declaring import create
 from kubewhy.runtime.kafka import Kafka
 from kubewhy.runtime.publishing import Publisher
@@ -36,11 +36,12 @@ from kubewhy.topics import EVIDENCE, FAILURES, FINDINGS, RESTATED, TOPICS, Topic
 
 CLUSTERS, PARTITIONS = 200, 12
 _CHANGING = 0.01  # of a cluster's pods, in a minute
-_RESTATED_SECONDS, _BEAT_SECONDS = 1800.0, 10.0
+_RESTATED_SECONDS, _INVENTORY_SECONDS, _BEAT_SECONDS = 1800.0, 600, 10.0
 _RATE = 20.0  # live changes a second, in one more cluster
 _ALONE, _STORM, _STEADY = 20.0, 60.0, 120.0  # seconds
 _SLOW = 2.0  # seconds, of 99 live changes in a hundred
 _LIVE = "live"
+Said = Evidence | Inventory | Heartbeat
 Made = dict[tuple[str, bool], list[float]]
 
 
@@ -122,8 +123,11 @@ def _held(folder: Path, name: str) -> int:
 
 
 async def _delays(known: Kafka, made: Made, since: float, until: float) -> float:
-    """Seconds from the change to the finding that tells of it, by the broker's clock, of 99 in a hundred."""
-    delays = []
+    """Seconds from the change to the finding that tells of it, by the broker's clock, of 99 in a hundred.
+
+    Raises RuntimeError where some are not told of at all: those would be the slowest.
+    """
+    delays: list[float] = []
     for record in await until_now(Tail(known, FINDINGS)):
         try:
             finding: Finding = decode(FINDINGS, record.value, record.headers)
@@ -134,6 +138,9 @@ async def _delays(known: Kafka, made: Made, since: float, until: float) -> float
             continue
         times = [each for each in made[incident.root.name, finding.transition == "opened"] if each <= at]
         delays.append(at - times[-1])
+    due = sum(since <= each < until - _SLOW for times in made.values() for each in times)
+    if len(delays) < due:
+        raise RuntimeError(f"of {due:,} changes {due - len(delays):,} were not told of in time")
     slowest: float = quantiles(delays, n=100)[98]
     return slowest
 
@@ -170,20 +177,22 @@ async def _caught_up(known: Kafka) -> int:
 class _Cluster:
     """What its collector publishes: all at its start, and then as time passes."""
 
-    def __init__(self, name: str, records: list[Evidence]) -> None:
-        self._name, self._records, self._seq = name, records, 0
+    def __init__(self, number: int, records: list[Evidence]) -> None:
+        self._name, self._number, self._records, self._seq = f"cluster-{number:03}", number, records, 0
         self._said = self._changed = 0.0
 
-    def start(self) -> Iterator[Evidence | Heartbeat]:
+    def start(self) -> Iterator[Said]:
         yield self._beat(listing=True)
         for record in self._records:
             yield self._say(record, restated=not record.events)
         yield self._beat()
 
-    def second(self, number: int) -> Iterator[Evidence | Heartbeat]:
+    def second(self, number: int) -> Iterator[Said]:
         """What there is to say in that second."""
         if number % _BEAT_SECONDS == 0:
             yield self._beat()
+        if (number + self._number) % _INVENTORY_SECONDS == 0:
+            yield from self._inventory()
         self._said += len(self._records) / _RESTATED_SECONDS
         while self._said >= 1:
             self._said -= 1
@@ -198,6 +207,22 @@ class _Cluster:
         version = Version(1, self._seq)
         return replace(record, cluster=self._name, version=version, restated=restated, observed_at=datetime.now(UTC))
 
+    def _inventory(self) -> Iterator[Inventory]:
+        for kind in ("Node", "Pod"):
+            refs = [record.ref for record in self._records if record.ref.kind == kind]
+            hashes = tuple(sorted(key_hash(ref.namespace, ref.name) for ref in refs))
+            self._seq += 1
+            yield Inventory(
+                cluster=self._name,
+                version=Version(1, self._seq),
+                kind=kind,
+                group="",
+                namespaces=(),
+                low=0,
+                high=2**64,
+                hashes=hashes,
+            )
+
     def _beat(self, *, listing: bool = False) -> Heartbeat:
         version, now = Version(1, self._seq), datetime.now(UTC)
         return Heartbeat(cluster=self._name, version=version, observed_at=now, listing=listing)
@@ -205,7 +230,7 @@ class _Cluster:
 
 async def _many(known: Kafka, count: int) -> None:
     records = simulated.evidence()
-    clusters = [_Cluster(f"cluster-{number:03}", records) for number in range(count)]
+    clusters = [_Cluster(number, records) for number in range(count)]
     async with known.producer() as producer:
         publisher = Publisher(known, producer)
         for each in clusters:
@@ -244,7 +269,7 @@ def _called(record: Evidence, name: str) -> Raw:
     return Raw(bytes(record.object).replace(record.ref.name.encode(), name.encode()))
 
 
-async def _send(publisher: Publisher, records: Iterable[Evidence | Heartbeat]) -> None:
+async def _send(publisher: Publisher, records: Iterable[Said]) -> None:
     told = []
     for record in records:
         told.append(message(record))
