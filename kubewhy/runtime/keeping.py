@@ -103,12 +103,14 @@ class Keeping:
         Where nobody else had it meanwhile, as the rows and the offset show, it goes on as it is.
         """
         place = self._places.get(partition)
-        if place and not place.work and place.rows is rows and (place.mark, place.next) == (rows.mark, first):
+        amends = rows.amends()
+        same = place and not place.work and place.rows is rows and (place.mark, place.next) == (rows.mark, first)
+        if same and not amends:
             return
         self._drop(partition)
         self._what.begin(partition, rows.rows.items())
         place = self._places[partition] = _Place(partition, rows, first)
-        if amends := rows.amends():
+        if amends:
             self._work(place, _Item(first - 1, rows.mark, (), amends))
 
     def end(self, partition: int) -> None:
