@@ -184,7 +184,7 @@ class Failing:
         before = known.timed
         kept = self._keeping.kept(report, known.report)
         known.timed = self._timing.taken(report, failures, before, now)
-        shown = Shown(report.seen, report.names).packed() if report.failures else known.shown
+        shown = Shown(report.seen, report.names).packed(known.shown) if report.failures else known.shown
         if (
             known.shown != shown
             or known.deleted != report.gone
