@@ -1,0 +1,1 @@
+"""A whole fleet, real in all its parts."""
