@@ -19,5 +19,5 @@ def test_two_clusters_break_and_one_is_mended() -> None:
     assert "alpha: somebody makes the Secret payment-gateway" in done.stderr
     shown = re.search(r"Slack shows (\d+) incidents; S3 holds (\d+) objects", done.stderr)
     assert shown
-    assert min(map(int, shown.groups())) >= 1
+    assert int(shown[1]) >= 2  # S3 is given a minute at a time, so it may have nothing yet
     assert "Traceback" not in done.stderr
