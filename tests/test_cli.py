@@ -340,7 +340,7 @@ def test_what_is_no_length_of_time(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("clustr: {id: c1}", r"clustr: unknown key; did you mean cluster\? \(known here: cluster, collector, context, "),
+        ("clustr: {id: c1}", r"clustr: unknown key; did you mean cluster\? \(known here: cluster, collector, cont"),
         ("cluster: {nam: c1}", r"cluster.nam: unknown key; did you mean name\? \(known here: id, name\)"),
         ("cluster: c1", r"cluster: must hold keys and values \(id, name\)"),
         ("- a", "the file: must hold keys and values"),
