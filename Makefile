@@ -28,7 +28,7 @@ run: .venv/.installed ## watch the cluster of your kubeconfig; without one, repl
 test: check ## set up all that is needed, then every check and every test
 	$(BIN)/python -m infra.testbed build
 	$(BIN)/python -m pytest -n auto -m 'not live'
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m live
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m live
 
 check: .venv/.ready ## lint, formats, types, layers, and whether generated files are current
 	$(BIN)/ruff check .
