@@ -194,7 +194,7 @@ async def test_what_is_not_reported_as_failed_has_arrived(own: tuple[Broker, Fle
         broker.start()
 
         again = set(failed)
-        assert 0 < len(again) < MANY
+        assert again  # all of them, where the first piece had not wholly arrived yet
         for partition, theirs in told["records"].items():
             offsets = [each["offset"] for each in theirs]
             ours = [offset for place, offset in failed if place == partition]
