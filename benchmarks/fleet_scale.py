@@ -137,8 +137,8 @@ async def _delays(known: Kafka, made: Made, since: float, until: float) -> float
         if incident.cluster != _LIVE or not since <= at < until or finding.transition not in ("opened", "resolved"):
             continue
         change = incident.root.name, finding.transition == "opened"
-        when = max(each for each in made[change] if each <= at)
-        told.setdefault((change, when), at - when)
+        if times := [each for each in made.get(change, ()) if each <= at]:
+            told.setdefault((change, max(times)), at - max(times))
     waited = [
         until - each
         for change, times in list(made.items())
