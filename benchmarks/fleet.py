@@ -28,11 +28,11 @@ from kubewhy.brokers import BrokerSettings
 from kubewhy.events import Message, message
 from kubewhy.kube.core import Pod
 from kubewhy.records import Evidence, Heartbeat, Report, Version, encode
-from kubewhy.runtime.collecting import Collecting
-from kubewhy.runtime.declaring import create
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.collecting import Collecting
+from kubewhy.runtime.fleet.declaring import create
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import EVIDENCE, FAILURES, TOPICS, Topic
 

@@ -26,11 +26,11 @@ from kubewhy.brokers import BrokerSettings
 from kubewhy.errors import Rejected
 from kubewhy.events import FLEET, decode, message
 from kubewhy.records import Evidence, Finding, Heartbeat, Inventory, Version, key_hash
-from kubewhy.runtime.declaring import create
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.tailing import Tail, until_now
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.declaring import create
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.tailing import Tail, until_now
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import EVIDENCE, FAILURES, FINDINGS, RESTATED, TOPICS, Topic
 

@@ -15,8 +15,8 @@ from benchmarks.table import Row
 from infra.testbed.fleet import Fleet
 from infra.testbed.kafka import kafka
 from kubewhy.events import Message, message
-from kubewhy.runtime.declaring import create
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.declaring import create
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import FINDINGS, TOPICS
 from sinks.samples import OPENED

@@ -24,8 +24,8 @@ from kubewhy.cli.told import lines
 from kubewhy.errors import Rejected
 from kubewhy.events import decode
 from kubewhy.records import Finding
-from kubewhy.runtime.tailing import Tail
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.tailing import Tail
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import FINDINGS
 from tests.models.far import serving

@@ -1,7 +1,7 @@
 """The reference of all metrics, made from their declarations: `python -m infra.metrics`."""
 
-from kubewhy.runtime.families import BUCKETS, Family, Metrics
-from kubewhy.runtime.metrics import (
+from kubewhy.runtime.telemetry.families import BUCKETS, Family, Metrics
+from kubewhy.runtime.telemetry.metrics import (
     AnalyzerMetrics,
     CollectorMetrics,
     ExplainerMetrics,

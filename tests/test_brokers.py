@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from infra.testbed.certificates import Authority
 from kubewhy.brokers import BrokerSettings
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.kafka import Kafka
 from kubewhy.settings import Settings, load
 
 SERVERS = {"servers": ["localhost:9092"]}

@@ -41,9 +41,9 @@ from kubewhy.records import (
     Version,
     encode,
 )
-from kubewhy.runtime.cutting import smaller
-from kubewhy.runtime.kafka import Kafka, partition_of
-from kubewhy.runtime.publishing import dead, fitting
+from kubewhy.runtime.fleet.cutting import smaller
+from kubewhy.runtime.fleet.kafka import Kafka, partition_of
+from kubewhy.runtime.fleet.publishing import dead, fitting
 from kubewhy.topics import (
     CLAIMS,
     DEAD_LETTERS,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from kubewhy.errors import ConfigError, Rejected
 from kubewhy.events import Message, decode
-from kubewhy.runtime.keeping import Arrived, Folded, Keeping, LostPlace
-from kubewhy.runtime.rows import Mark, Rows
+from kubewhy.runtime.fleet.keeping import Arrived, Folded, Keeping, LostPlace
+from kubewhy.runtime.fleet.rows import Mark, Rows
 from kubewhy.topics import DEAD_LETTERS, FINDINGS, INCIDENTS
 
 

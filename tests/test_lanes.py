@@ -14,10 +14,10 @@ from kubewhy.contracts import Sink
 from kubewhy.errors import Rejected, RetryLater
 from kubewhy.events import decode
 from kubewhy.records import Finding, encode
-from kubewhy.runtime.assignors import chosen
-from kubewhy.runtime.lanes import READ, Lane
+from kubewhy.runtime.fleet.assignors import chosen
+from kubewhy.runtime.fleet.lanes import READ, Lane
+from kubewhy.runtime.fleet.remembered import Place, Remembered, placed
 from kubewhy.runtime.outbox import DEAD, OUTBOX, QUEUED
-from kubewhy.runtime.remembered import Place, Remembered, placed
 from kubewhy.settings import Settings
 from kubewhy.topics import DEAD_LETTERS
 from tests.hurry import hurried

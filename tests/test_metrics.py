@@ -30,8 +30,8 @@ from kubewhy.records import (
     Version,
 )
 from kubewhy.runtime.courier import Counts
-from kubewhy.runtime.families import BUCKETS, MOST, Metrics
-from kubewhy.runtime.metrics import (
+from kubewhy.runtime.telemetry.families import BUCKETS, MOST, Metrics
+from kubewhy.runtime.telemetry.metrics import (
     OUTCOMES,
     PUBLISHED,
     RECORDS,

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from kubewhy.errors import ConfigError
 from kubewhy.faults import first
 from kubewhy.listening import MetricsSettings
-from kubewhy.runtime.families import Metrics
-from kubewhy.runtime.health import HUNG_SECONDS, Health
-from kubewhy.runtime.metrics import ExplainerMetrics, KafkaMetrics
-from kubewhy.runtime.serving import serving
+from kubewhy.runtime.telemetry.families import Metrics
+from kubewhy.runtime.telemetry.health import HUNG_SECONDS, Health
+from kubewhy.runtime.telemetry.metrics import ExplainerMetrics, KafkaMetrics
+from kubewhy.runtime.telemetry.serving import serving
 from kubewhy.settings import Settings
 
 HERE = MetricsSettings(listen="127.0.0.1:0")

@@ -27,9 +27,10 @@ from kubewhy.runtime.calls import Calls
 from kubewhy.runtime.choosing import Choice, Price
 from kubewhy.runtime.delivery import Delivery
 from kubewhy.runtime.explaining import Explainer
-from kubewhy.runtime.families import Metrics
-from kubewhy.runtime.lag import of_all
-from kubewhy.runtime.metrics import (
+from kubewhy.runtime.fleet.lag import of_all
+from kubewhy.runtime.state import MemoryState
+from kubewhy.runtime.telemetry.families import Metrics
+from kubewhy.runtime.telemetry.metrics import (
     RELISTS,
     WATCHED,
     AnalyzerMetrics,
@@ -37,9 +38,8 @@ from kubewhy.runtime.metrics import (
     ExplainerMetrics,
     SinkMetrics,
 )
-from kubewhy.runtime.notes import Notes
-from kubewhy.runtime.showing import showing
-from kubewhy.runtime.state import MemoryState
+from kubewhy.runtime.telemetry.notes import Notes
+from kubewhy.runtime.telemetry.showing import showing
 from sinks.samples import OPENED
 from tests.api_server import CLUSTER, api_server
 from tests.delivered import Kept

@@ -15,8 +15,8 @@ import pytest
 from kubewhy.asyncapi import RECEIVED, ROLES, SENT, document
 from kubewhy.brokers import BrokerSettings
 from kubewhy.records import Claim, DeadLetter, Finding, Ref, Tick, Version, encode
-from kubewhy.runtime.declaring import Difference, Found, declared, differences
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.declaring import Difference, Found, declared, differences
+from kubewhy.runtime.fleet.kafka import Kafka
 from kubewhy.topics import EVIDENCE, FAILURES, FINDINGS, INCIDENTS, SILENCES, TOPICS, Topic, object_key
 from tests.live.cli import KUBEWHY
 from tests.test_docs import records

@@ -17,8 +17,8 @@ from analyzers import enabled
 from infra.functions.events import Batch, answer, read
 from kubewhy import __version__
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.batched import Batches
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.batched import Batches
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import EVIDENCE, RESTATED
 

@@ -21,8 +21,8 @@ from kubewhy.plain import clean
 from kubewhy.settings import Settings, load
 
 if TYPE_CHECKING:
-    from kubewhy.runtime.kafka import Kafka
-    from kubewhy.runtime.undeliverable import Kept
+    from kubewhy.runtime.fleet.kafka import Kafka
+    from kubewhy.runtime.fleet.undeliverable import Kept
 
 _AT_ONCE = 100  # letters that are sent again together
 
@@ -195,7 +195,7 @@ def _read(
     told: "Callable[[Kept], dict[str, Any]]",
 ) -> list[dict[str, Any]]:
     """What is told of each: the letters themselves may be more than there is room for."""
-    from kubewhy.runtime.undeliverable import in_state, on_kafka
+    from kubewhy.runtime.fleet.undeliverable import in_state, on_kafka
 
     if state_file:
         from kubewhy.runtime.state import SqliteState
@@ -218,7 +218,7 @@ def _one(known: str, found: list[Any]) -> list[Any]:
 
 async def _retried(kafka: "Kafka", settings: Settings, only: str, stage: str) -> tuple[list[str], list[str]]:
     """Which were sent, and which cannot be."""
-    from kubewhy.runtime.undeliverable import on_kafka, retry
+    from kubewhy.runtime.fleet.undeliverable import on_kafka, retry
 
     sinks = [sink.called for sink in settings.sinks]
     sent, useless, some = list[str](), list[str](), list["Kept"]()
@@ -238,8 +238,8 @@ async def _retried(kafka: "Kafka", settings: Settings, only: str, stage: str) ->
 
 
 def _retried_in_state(state_file: Path, only: str, stage: str) -> tuple[list[str], list[str]]:
+    from kubewhy.runtime.fleet.undeliverable import in_state, retry_in_state
     from kubewhy.runtime.state import SqliteState
-    from kubewhy.runtime.undeliverable import in_state, retry_in_state
 
     with closing(SqliteState(_there(state_file))) as state:
         letters = list(in_state(state, stage, only))
@@ -262,7 +262,7 @@ def _kafka(config: Path | None) -> "tuple[Settings, Kafka]":
             "with --config, or with --state the state of a `kubewhy run`"
         )
     try:
-        from kubewhy.runtime.kafka import Kafka
+        from kubewhy.runtime.fleet.kafka import Kafka
     except ImportError as error:
         raise ConfigError(
             f"kafka: needs a package that is not there ({error.name}): pip install 'kubewhy[kafka]'"

@@ -14,11 +14,11 @@ from kubewhy.cli.board import table
 from kubewhy.cli.stopping import until_stopped
 from kubewhy.errors import ConfigError
 from kubewhy.records import encode
-from kubewhy.runtime.boarding import Board
-from kubewhy.runtime.declaring import ready
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.tailing import Tail
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.boarding import Board
+from kubewhy.runtime.fleet.declaring import ready
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.tailing import Tail
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import FINDINGS
 

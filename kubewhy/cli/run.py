@@ -27,20 +27,20 @@ from kubewhy.contracts import Analyzer, Sink, State
 from kubewhy.records import Finding
 from kubewhy.runtime.delivery import Delivery, warn
 from kubewhy.runtime.embedded import CLUSTER, watch
-from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.patience import patience
 from kubewhy.runtime.replaying import replay
 from kubewhy.runtime.routing import Router
-from kubewhy.runtime.showing import showing
 from kubewhy.runtime.silencing import of_settings
 from kubewhy.runtime.state import MemoryState, SqliteState
+from kubewhy.runtime.telemetry.notes import Notes
+from kubewhy.runtime.telemetry.showing import showing
 from kubewhy.settings import ExplainSettings, Settings, load
 from sinks import make
 from sinks.stdout import StdoutSink, render
 
 if TYPE_CHECKING:
     from kubewhy.runtime.calls import Calls
-    from kubewhy.runtime.shown import Shown
+    from kubewhy.runtime.telemetry.shown import Shown
 
 
 @click.command("run")

@@ -197,8 +197,8 @@ def _opened(path: Path | None, config: Path | None) -> Iterator[State]:
     if (path is None) == (config is None):
         raise click.UsageError("give either --state, for what `kubewhy run` keeps, or --config, for a fleet on Kafka")
     if config:
-        from kubewhy.runtime.fleet_silences import opened
-        from kubewhy.runtime.workers import brokers
+        from kubewhy.runtime.fleet.fleet_silences import opened
+        from kubewhy.runtime.fleet.workers import brokers
 
         with opened(brokers(load(config), os.environ, "silence")) as rows:
             yield rows

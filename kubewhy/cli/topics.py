@@ -17,8 +17,8 @@ from kubewhy.settings import load
 from kubewhy.topics import TOPICS, Topic
 
 if TYPE_CHECKING:
-    from kubewhy.runtime.declaring import Difference, Found
-    from kubewhy.runtime.kafka import Kafka
+    from kubewhy.runtime.fleet.declaring import Difference, Found
+    from kubewhy.runtime.fleet.kafka import Kafka
 
 CONFIG = click.option(
     "--config",
@@ -122,7 +122,7 @@ def check_command(config: Path | None, output: str) -> int:
 
 
 async def _create(kafka: "Kafka") -> tuple[list[str], dict[str, str], dict[str, list["Difference"]]]:
-    from kubewhy.runtime.declaring import create
+    from kubewhy.runtime.fleet.declaring import create
 
     found, differing = await _look(kafka)
     made, refused = await create(kafka, [topic for topic in TOPICS if kafka.name(topic) not in found])
@@ -130,7 +130,7 @@ async def _create(kafka: "Kafka") -> tuple[list[str], dict[str, str], dict[str, 
 
 
 async def _look(kafka: "Kafka") -> tuple[dict[str, "Found"], dict[str, list["Difference"]]]:
-    from kubewhy.runtime.declaring import differences, look
+    from kubewhy.runtime.fleet.declaring import differences, look
 
     found = await look(kafka)
     differing = {
@@ -149,7 +149,7 @@ def _kafka(config: Path | None) -> "Kafka":
             f"{where} no `kafka:` in the settings: say where the brokers are, as in kafka: {{servers: [kafka:9092]}}"
             + ("" if config else ", and name the file with --config")
         )
-    from kubewhy.runtime.kafka import Kafka
+    from kubewhy.runtime.fleet.kafka import Kafka
 
     return Kafka(settings, os.environ, "kubewhy-topics")
 

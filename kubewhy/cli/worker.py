@@ -14,7 +14,7 @@ from kubewhy.cli.logs import one_line
 from kubewhy.cli.options import FilePath
 from kubewhy.cli.stopping import until_stopped
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.kafka import Kafka
 from kubewhy.settings import Settings, load
 from kubewhy.spelling import hint
 
@@ -52,7 +52,7 @@ def collector_command(config: Path, kubeconfig: Path | None, context: str | None
     seconds. Nothing is written to Kubernetes for that.
     """
     from analyzers import enabled
-    from kubewhy.runtime import workers
+    from kubewhy.runtime.fleet import workers
 
     async def role(kafka: Kafka, settings: Settings) -> None:
         chosen, wanted = kubeconfig or settings.kubeconfig, context or settings.context
@@ -66,7 +66,7 @@ def collector_command(config: Path, kubeconfig: Path | None, context: str | None
 def analyzer_command(config: Path) -> None:
     """Judge what the collectors publish. It remembers nothing: run as many as there is work for."""
     from analyzers import enabled
-    from kubewhy.runtime import workers
+    from kubewhy.runtime.fleet import workers
 
     async def role(kafka: Kafka, settings: Settings) -> None:
         await workers.analyzer(kafka, settings, list(enabled()))
@@ -82,7 +82,7 @@ def explainer_command(config: Path, no_hold: bool) -> None:
 
     Several share the clusters. What they remember is on Kafka, and goes with the clusters.
     """
-    from kubewhy.runtime import workers
+    from kubewhy.runtime.fleet import workers
 
     async def role(kafka: Kafka, settings: Settings) -> None:
         await workers.explainer(kafka, settings, config, os.environ, no_hold=no_hold)
@@ -107,7 +107,7 @@ def sink_command(config: Path, name: str) -> None:
 
     Of one that posts to people, as Slack, one worker is active and others stand by; the others share the work.
     """
-    from kubewhy.runtime import workers
+    from kubewhy.runtime.fleet import workers
 
     async def role(kafka: Kafka, settings: Settings) -> None:
         names = [sink.called for sink in settings.sinks]
@@ -119,7 +119,7 @@ def sink_command(config: Path, name: str) -> None:
 
 
 def _run(config: Path, name: str, role: Role) -> None:
-    from kubewhy.runtime.workers import brokers
+    from kubewhy.runtime.fleet.workers import brokers
 
     settings = load(config)
     kafka = brokers(settings, os.environ, name)

@@ -14,8 +14,8 @@ import msgspec
 from kubewhy.contracts import Sink, State
 from kubewhy.records import Finding
 from kubewhy.runtime.courier import Counts, Courier
-from kubewhy.runtime.notes import Notes
 from kubewhy.runtime.outbox import OUTBOX, RETRY
+from kubewhy.runtime.telemetry.notes import Notes
 
 log = logging.getLogger(__name__)
 

@@ -27,10 +27,10 @@ from kubewhy.records import (
     Tick,
 )
 from kubewhy.runtime.delivery import Delivery
-from kubewhy.runtime.notes import HELD, Notes
 from kubewhy.runtime.patience import at_once
 from kubewhy.runtime.routing import Router
 from kubewhy.runtime.silencing import already_seen, silence_changes
+from kubewhy.runtime.telemetry.notes import HELD, Notes
 
 if TYPE_CHECKING:
     from kubewhy.runtime.calls import Calls  # it needs what is large, and nobody without a model does

@@ -21,7 +21,7 @@ from kubewhy.contracts import AnswerCache, Backend, Completion, Prompt
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.records import Explanation, IncidentView
 from kubewhy.runtime.choosing import LONGEST_WAIT, Budget, Choice
-from kubewhy.runtime.notes import Notes
+from kubewhy.runtime.telemetry.notes import Notes
 
 log = logging.getLogger(__name__)
 

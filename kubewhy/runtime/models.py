@@ -16,7 +16,7 @@ from kubewhy.errors import ConfigError
 from kubewhy.keys import Key, read
 from kubewhy.runtime.choosing import Budget, Choice, Price
 from kubewhy.runtime.explaining import Explainer
-from kubewhy.runtime.notes import Notes
+from kubewhy.runtime.telemetry.notes import Notes
 from kubewhy.settings import ExplainSettings
 
 SHORTEST_SECRET = 16

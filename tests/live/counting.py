@@ -18,9 +18,9 @@ from hashlib import blake2b
 
 from kubewhy.brokers import BrokerSettings
 from kubewhy.events import Message
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.keeping import Arrived, Folded
-from kubewhy.runtime.tables import fold
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.keeping import Arrived, Folded
+from kubewhy.runtime.fleet.tables import fold
 from kubewhy.topics import FAILURES, FINDINGS
 
 FED = struct.Struct(">IId")

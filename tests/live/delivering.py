@@ -20,11 +20,11 @@ from infra.testbed.processes import Process
 from kubewhy.cli.stopping import until_stopped
 from kubewhy.events import decode, message
 from kubewhy.records import DeadLetter, Finding, Ref
-from kubewhy.runtime.declaring import create
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.remembered import between
-from kubewhy.runtime.sinking import deliver
+from kubewhy.runtime.fleet.declaring import create
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.remembered import between
+from kubewhy.runtime.fleet.sinking import deliver
 from kubewhy.settings import Settings, load
 from kubewhy.topics import DEAD_LETTERS, FINDINGS, SINK_STATE, TOPICS
 from tests.views import told, view

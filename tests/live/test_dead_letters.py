@@ -14,9 +14,9 @@ import pytest
 from infra.testbed.kafka import Broker
 from kubewhy.events import Message
 from kubewhy.records import Finding
-from kubewhy.runtime.boarding import Board
-from kubewhy.runtime.publishing import dead
-from kubewhy.runtime.remembered import between
+from kubewhy.runtime.fleet.boarding import Board
+from kubewhy.runtime.fleet.publishing import dead
+from kubewhy.runtime.fleet.remembered import between
 from kubewhy.topics import EVIDENCE, FINDINGS, Topic
 from tests.live.delivering import PARTITIONS, Bench, benched, stories, until
 from tests.live.test_sinking import hook, ids, nothing_left, set_aside

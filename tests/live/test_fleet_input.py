@@ -19,10 +19,10 @@ from infra.testbed.fleet import Fleet
 from infra.testbed.kafka import Broker
 from kubewhy.events import Message, decode, message
 from kubewhy.records import Evidence, Heartbeat, Report, Version, encode
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.tailing import Tail, until_now
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.tailing import Tail, until_now
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import EVIDENCE, FAILURES, FINDINGS, MEBIBYTE
 from tests.live.watched import thread

@@ -18,12 +18,12 @@ from infra.testbed.kafka import Broker, kafka
 from kubewhy.brokers import BrokerSettings
 from kubewhy.events import Message, decode, message
 from kubewhy.records import DeadLetter, Evidence, Version
-from kubewhy.runtime.analyzing import Analyzing, Judging
-from kubewhy.runtime.batched import PIECE, Batches
-from kubewhy.runtime.declaring import create
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.remembered import between
+from kubewhy.runtime.fleet.analyzing import Analyzing, Judging
+from kubewhy.runtime.fleet.batched import PIECE, Batches
+from kubewhy.runtime.fleet.declaring import create
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.remembered import between
 from kubewhy.topics import DEAD_LETTERS, EVIDENCE, FAILURES, TOPICS, Topic
 from tests.conformance.cases import load
 from tests.live.lambdas import Environment, connections, environment, event

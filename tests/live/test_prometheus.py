@@ -15,14 +15,14 @@ from kubewhy.events import message
 from kubewhy.listening import MetricsSettings
 from kubewhy.records import Evidence, Ref, Version
 from kubewhy.runtime.courier import Counts
-from kubewhy.runtime.declaring import create
-from kubewhy.runtime.families import Metrics
-from kubewhy.runtime.health import Health
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.lag import lags
-from kubewhy.runtime.metrics import ExplainerMetrics, KafkaMetrics, SinkMetrics
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.serving import serving
+from kubewhy.runtime.fleet.declaring import create
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.lag import lags
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.telemetry.families import Metrics
+from kubewhy.runtime.telemetry.health import Health
+from kubewhy.runtime.telemetry.metrics import ExplainerMetrics, KafkaMetrics, SinkMetrics
+from kubewhy.runtime.telemetry.serving import serving
 from kubewhy.topics import EVIDENCE
 from tests.test_metrics import all_roles
 

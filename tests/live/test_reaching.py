@@ -17,8 +17,8 @@ from infra.testbed.listeners import Login
 from infra.testbed.processes import free_ports
 from kubewhy.brokers import BrokerSettings
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.declaring import create, ready
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.declaring import create, ready
+from kubewhy.runtime.fleet.kafka import Kafka
 from kubewhy.topics import CLAIMS, DEAD_LETTERS, EVIDENCE, FAILURES, FINDINGS, RESTATED
 from tests.live.command import Shell
 
@@ -149,7 +149,7 @@ async def test_what_is_nowhere_is_told_by_its_name(secured: Broker) -> None:
 
 
 async def test_one_who_says_nothing_is_not_waited_for_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubewhy.runtime.reaching._ASKING", 0.5)
+    monkeypatch.setattr("kubewhy.runtime.fleet.reaching._ASKING", 0.5)
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     async with server:
         address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"

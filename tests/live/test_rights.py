@@ -15,9 +15,9 @@ from aiokafka.protocol.admin import CreateAclsRequest
 from infra.testbed.kafka import Broker, kafka
 from kubewhy.brokers import BrokerSettings
 from kubewhy.events import Message, message
-from kubewhy.runtime.declaring import create
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
+from kubewhy.runtime.fleet.declaring import create
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
 from kubewhy.topics import EVIDENCE, FAILURES, TOPICS, Topic
 from tests.live.command import Shell
 from tests.test_events import EVIDENCE_OF_POD, FINDING

@@ -19,8 +19,8 @@ from infra.testbed.kafka import Broker, kafka
 from infra.testbed.processes import Process
 from kubewhy.events import Message, decode, message
 from kubewhy.records import Finding
-from kubewhy.runtime.lanes import MOST
-from kubewhy.runtime.remembered import between
+from kubewhy.runtime.fleet.lanes import MOST
+from kubewhy.runtime.fleet.remembered import between
 from kubewhy.topics import FINDINGS
 from sinks.archive import MANIFEST
 from tests.live.delivering import PARTITIONS, SESSION, Bench, benched, stories, until

@@ -29,10 +29,10 @@ from infra.testbed.listeners import Login
 from kubewhy.brokers import BrokerSettings
 from kubewhy.errors import ConfigError
 from kubewhy.events import Message
-from kubewhy.runtime.kafka import SESSION_SECONDS, Kafka
-from kubewhy.runtime.keeping import Arrived, Folded
-from kubewhy.runtime.rows import Mark, Rows
-from kubewhy.runtime.tables import fold
+from kubewhy.runtime.fleet.kafka import SESSION_SECONDS, Kafka
+from kubewhy.runtime.fleet.keeping import Arrived, Folded
+from kubewhy.runtime.fleet.rows import Mark, Rows
+from kubewhy.runtime.fleet.tables import fold
 from kubewhy.topics import FAILURES, FINDINGS, INCIDENTS, TOPICS, Topic
 from tests.live.counting import END, FED, TICK, Counting, Note, changed, finding
 

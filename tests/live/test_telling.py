@@ -10,11 +10,11 @@ import pytest
 from infra.testbed.kafka import Broker
 from kubewhy.brokers import BrokerSettings
 from kubewhy.events import Message, message
-from kubewhy.runtime.declaring import create
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.tailing import Tail, until_now
-from kubewhy.runtime.telling import Telling
+from kubewhy.runtime.fleet.declaring import create
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.tailing import Tail, until_now
+from kubewhy.runtime.fleet.telling import Telling
 from kubewhy.topics import FINDINGS, TOPICS
 from tests.live.delivering import story
 

@@ -15,8 +15,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from infra.testbed.kafka import Broker, kafka
 from kubewhy.brokers import BrokerSettings
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.declaring import declared, look, ready
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.declaring import declared, look, ready
+from kubewhy.runtime.fleet.kafka import Kafka
 from kubewhy.topics import EVIDENCE, FAILURES, FINDINGS, TOPICS
 from tests.live.command import Said, Shell
 

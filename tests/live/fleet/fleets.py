@@ -14,10 +14,10 @@ from explainer.incidents import Incidents
 from infra.testbed.fleet import Fleet
 from kubewhy.events import decode
 from kubewhy.records import Finding, encode
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.rows import Rows
-from kubewhy.runtime.tailing import Tail, until_now
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.rows import Rows
+from kubewhy.runtime.fleet.tailing import Tail, until_now
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import FINDINGS, INCIDENTS, Topic
 from sinks.archive import MANIFEST

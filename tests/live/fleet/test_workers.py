@@ -18,7 +18,7 @@ from infra.testbed.fleet import Fleet
 from infra.testbed.processes import Process
 from kubewhy.events import decode
 from kubewhy.records import Claim
-from kubewhy.runtime.workers import brokers
+from kubewhy.runtime.fleet.workers import brokers
 from kubewhy.settings import load
 from kubewhy.topics import CLAIMS, EVIDENCE, FAILURES, RESTATED
 from tests.live.churn import Churn

@@ -13,7 +13,7 @@ import msgspec
 from kubewhy.contracts import Completion
 from kubewhy.records import Answer, Evidence, Finding, Report
 from kubewhy.runtime.courier import Counts
-from kubewhy.runtime.families import Metrics
+from kubewhy.runtime.telemetry.families import Metrics
 
 Clock = Callable[[], float]  # seconds since 1970
 ANY: tuple[str, ...] = ()  # values that only settings or the cluster know

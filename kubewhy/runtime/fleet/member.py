@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.kafka import Kafka, forever
-from kubewhy.runtime.keeping import Fold, Keeping, LostPlace
-from kubewhy.runtime.lag import Ends
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.reaching import short
-from kubewhy.runtime.rows import Rows
-from kubewhy.runtime.telling import Telling
+from kubewhy.runtime.fleet.kafka import Kafka, forever
+from kubewhy.runtime.fleet.keeping import Fold, Keeping, LostPlace
+from kubewhy.runtime.fleet.lag import Ends
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.reaching import short
+from kubewhy.runtime.fleet.rows import Rows
+from kubewhy.runtime.fleet.telling import Telling
 from kubewhy.topics import FAILURES, INCIDENTS
 
 log = logging.getLogger(__name__)

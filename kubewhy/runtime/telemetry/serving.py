@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from kubewhy.errors import ConfigError
 from kubewhy.listening import MetricsSettings
-from kubewhy.runtime.health import Answer, Health
+from kubewhy.runtime.telemetry.health import Answer, Health
 
 log = logging.getLogger(__name__)
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import ConfigError
-from kubewhy.runtime.declaring import ready
-from kubewhy.runtime.kafka import BROKERS, Kafka
-from kubewhy.runtime.lag import of_all
-from kubewhy.runtime.notes import Notes
-from kubewhy.runtime.showing import showing
+from kubewhy.runtime.fleet.declaring import ready
+from kubewhy.runtime.fleet.kafka import BROKERS, Kafka
+from kubewhy.runtime.fleet.lag import of_all
+from kubewhy.runtime.telemetry.notes import Notes
+from kubewhy.runtime.telemetry.showing import showing
 from kubewhy.settings import ExplainSettings, Settings
 from kubewhy.topics import CLAIMS, DEAD_LETTERS, EVIDENCE, FAILURES, FINDINGS, INCIDENTS, RESTATED, SILENCES
 
 if TYPE_CHECKING:
     from kubewhy.runtime.calls import Calls
-    from kubewhy.runtime.shown import Shown
+    from kubewhy.runtime.telemetry.shown import Shown
 
 # Checks that have to be passed before a role is ready. Those of analyzers are called as their topics are.
 CLUSTER, SILENCED = "cluster", "silences"
@@ -50,8 +50,8 @@ async def collector(
     from collectors.credentials import connect
     from collectors.live import LiveCollector, Pace
     from explainer.masking import redacted
-    from kubewhy.runtime.collecting import Collecting
-    from kubewhy.runtime.electing import STANDING
+    from kubewhy.runtime.fleet.collecting import Collecting
+    from kubewhy.runtime.fleet.electing import STANDING
 
     told = str(kubeconfig) if kubeconfig else None
     async with _shown(kafka, settings, "collector", CLUSTER, STANDING) as shown:
@@ -91,7 +91,7 @@ async def collector(
 
 async def analyzer(kafka: Kafka, settings: Settings, analyzers: Sequence[Analyzer[Any]]) -> None:
     """Judges the evidence of all clusters, side by side with others that do."""
-    from kubewhy.runtime.analyzing import Analyzing
+    from kubewhy.runtime.fleet.analyzing import Analyzing
 
     async with _shown(kafka, settings, "analyzer", EVIDENCE.name, RESTATED.name, stage="analyzer") as shown:
         if shown:
@@ -106,11 +106,11 @@ async def explainer(
     """Makes incidents of what fails, and has models explain them."""
     from explainer.incidents import Incidents
     from explainer.unheard import Silent
-    from kubewhy.runtime.folding import Explaining
+    from kubewhy.runtime.fleet.folding import Explaining
+    from kubewhy.runtime.fleet.silenced import Silenced
+    from kubewhy.runtime.fleet.tables import RESTORED, fold
     from kubewhy.runtime.patience import patience
     from kubewhy.runtime.routing import Router
-    from kubewhy.runtime.silenced import Silenced
-    from kubewhy.runtime.tables import RESTORED, fold
 
     labels = Router(settings).labels
 
@@ -161,7 +161,7 @@ async def explainer(
 
 async def sink(kafka: Kafka, settings: Settings, name: str, environ: Mapping[str, str]) -> None:
     """Delivers what is for the sink of that name. Raises ConfigError for what only a person can mend."""
-    from kubewhy.runtime.sinking import RESTORED, SinkWorker
+    from kubewhy.runtime.fleet.sinking import RESTORED, SinkWorker
 
     worker = SinkWorker(kafka, settings, name, environ)
     async with _shown(kafka, settings, "sink", RESTORED, stage=f"sink/{name}") as shown:

@@ -11,10 +11,10 @@ from kubewhy.errors import ConfigError
 from kubewhy.events import FLEET, Message, decode, message
 from kubewhy.records import Answer, IncidentView, Report, SilenceChange, Tick
 from kubewhy.runtime.calls import Calls
-from kubewhy.runtime.kafka import partition_of
-from kubewhy.runtime.notes import HELD, Notes
+from kubewhy.runtime.fleet.kafka import partition_of
+from kubewhy.runtime.fleet.tables import Arrived, Folded
 from kubewhy.runtime.patience import at_once
-from kubewhy.runtime.tables import Arrived, Folded
+from kubewhy.runtime.telemetry.notes import HELD, Notes
 from kubewhy.topics import FAILURES, FINDINGS
 
 _UNREADABLE = (

@@ -12,9 +12,9 @@ from aiokafka.errors import KafkaError
 
 from kubewhy.events import Message, decode, message
 from kubewhy.records import DeadLetter
-from kubewhy.runtime.cutting import smaller
-from kubewhy.runtime.kafka import Kafka, forever, place_of
-from kubewhy.runtime.reaching import short
+from kubewhy.runtime.fleet.cutting import smaller
+from kubewhy.runtime.fleet.kafka import Kafka, forever, place_of
+from kubewhy.runtime.fleet.reaching import short
 from kubewhy.topics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from kubewhy.errors import Rejected, RetryLater
 from kubewhy.events import ALONE, decode
 from kubewhy.records import Finding
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.lanes import Lane
-from kubewhy.runtime.leases import Lease, moment
-from kubewhy.runtime.publishing import Publisher, appended, dead
-from kubewhy.runtime.remembered import Writer
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.lanes import Lane
+from kubewhy.runtime.fleet.leases import Lease, moment
+from kubewhy.runtime.fleet.publishing import Publisher, appended, dead
+from kubewhy.runtime.fleet.remembered import Writer
 from kubewhy.topics import FINDINGS
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 
 from kubewhy.errors import ConfigError, Rejected, RetryLater
 from kubewhy.records import Finding, encode
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.kafka import Kafka
 from kubewhy.runtime.outbox import DEAD, OUTBOX, Dead
 from kubewhy.runtime.state import MemoryState
 from kubewhy.topics import FINDINGS, MEBIBYTE, SINK_STATE, Topic

@@ -13,13 +13,13 @@ from kubewhy.contracts import State
 from kubewhy.errors import ConfigError, Rejected
 from kubewhy.events import ALONE, decode, message
 from kubewhy.records import DeadLetter, encode
-from kubewhy.runtime.cutting import CUT
-from kubewhy.runtime.declaring import ready
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.cutting import CUT
+from kubewhy.runtime.fleet.declaring import ready
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import appended
+from kubewhy.runtime.fleet.reaching import short
+from kubewhy.runtime.fleet.remembered import between
 from kubewhy.runtime.outbox import DEAD, RETRY, Dead
-from kubewhy.runtime.publishing import appended
-from kubewhy.runtime.reaching import short
-from kubewhy.runtime.remembered import between
 from kubewhy.topics import DEAD_LETTERS, FINDINGS
 
 SINK = "sink/"  # begins the stage of what a sink refuses

@@ -21,8 +21,8 @@ from kubewhy.brokers import BrokerSettings, SaslSettings, TlsSettings
 from kubewhy.errors import ConfigError, RetryLater
 from kubewhy.events import Message
 from kubewhy.keys import read
-from kubewhy.runtime.notes import Notes
-from kubewhy.runtime.reaching import connected, short
+from kubewhy.runtime.fleet.reaching import connected, short
+from kubewhy.runtime.telemetry.notes import Notes
 from kubewhy.topics import MEBIBYTE, TOPICS, Topic
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from explainer.matchers import parse_all
 from kubewhy.errors import Rejected
 from kubewhy.events import decode
 from kubewhy.records import SilenceChange
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.tailing import Tail
 from kubewhy.runtime.silencing import of_settings
-from kubewhy.runtime.tailing import Tail
 from kubewhy.settings import Settings
 from kubewhy.topics import SILENCES
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from kubewhy.errors import ConfigError, Rejected
 from kubewhy.events import Message, decode, message
 from kubewhy.records import SilenceChange, encode
-from kubewhy.runtime.declaring import ready
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
+from kubewhy.runtime.fleet.declaring import ready
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.tailing import Tail, until_now
 from kubewhy.runtime.silencing import SILENCE, read
 from kubewhy.runtime.state import MemoryState
-from kubewhy.runtime.tailing import Tail, until_now
 from kubewhy.topics import SILENCES
 
 _SECONDS = 30.0

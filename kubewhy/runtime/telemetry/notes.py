@@ -19,7 +19,7 @@ def _nobody(*told: object) -> None:
 class Notes:
     """Whom to tell of what. Each may be told of every record, from the loop: it takes microseconds, and raises nothing.
 
-    What they are told is described where it is shown, in `runtime/metrics.py` and `runtime/health.py`.
+    What they are told is described where it is shown, in `metrics.py` and `health.py`.
     """
 
     said: Callable[[str, str], None] = _nobody  # how a check goes: its name, and what is wrong, if anything

@@ -14,9 +14,9 @@ from kubewhy.contracts import Analyzer
 from kubewhy.errors import Rejected
 from kubewhy.events import Message, decode, message
 from kubewhy.records import Evidence, Report
-from kubewhy.runtime.kafka import JOINING, Kafka
-from kubewhy.runtime.lag import lags
-from kubewhy.runtime.publishing import Publisher, appended, dead
+from kubewhy.runtime.fleet.kafka import JOINING, Kafka
+from kubewhy.runtime.fleet.lag import lags
+from kubewhy.runtime.fleet.publishing import Publisher, appended, dead
 from kubewhy.topics import EVIDENCE, RESTATED, Topic
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from kubewhy.errors import ConfigError, RetryLater
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.reaching import short
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.reaching import short
 from kubewhy.topics import TOPICS, Topic
 
 _IN_SYNC = "min.insync.replicas"  # more of them loses no more

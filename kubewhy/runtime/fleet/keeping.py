@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 from kubewhy.errors import Rejected
 from kubewhy.events import Message
-from kubewhy.runtime.publishing import dead
-from kubewhy.runtime.rows import Mark, Rows
+from kubewhy.runtime.fleet.publishing import dead
+from kubewhy.runtime.fleet.rows import Mark, Rows
 from kubewhy.topics import INCIDENTS
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from analyzers.stage import AnalyzerStage
 from kubewhy.contracts import Analyzer
 from kubewhy.events import FLEET, Message, message
 from kubewhy.records import Evidence, Heartbeat, Inventory
-from kubewhy.runtime.electing import Election
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
+from kubewhy.runtime.fleet.electing import Election
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from aiokafka.errors import KafkaError
 from kubewhy.contracts import Analyzer
 from kubewhy.errors import RetryLater
 from kubewhy.events import Message
-from kubewhy.runtime.analyzing import Judging
-from kubewhy.runtime.declaring import ready
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.reaching import short
+from kubewhy.runtime.fleet.analyzing import Judging
+from kubewhy.runtime.fleet.declaring import ready
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.reaching import short
 from kubewhy.topics import DEAD_LETTERS, FAILURES
 
 log = logging.getLogger(__name__)

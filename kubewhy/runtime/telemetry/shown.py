@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from kubewhy.runtime.courier import Counts
-from kubewhy.runtime.families import Metrics
-from kubewhy.runtime.metrics import (
+from kubewhy.runtime.telemetry.families import Metrics
+from kubewhy.runtime.telemetry.metrics import (
     AnalyzerMetrics,
     CollectorMetrics,
     ExplainerMetrics,
@@ -12,7 +12,7 @@ from kubewhy.runtime.metrics import (
     ModelMetrics,
     SinkMetrics,
 )
-from kubewhy.runtime.notes import Notes
+from kubewhy.runtime.telemetry.notes import Notes
 
 
 class Shown:

@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from kubewhy.runtime.kafka import Kafka, Look
+from kubewhy.runtime.fleet.kafka import Kafka, Look
 from kubewhy.topics import Topic
 
 _POSITION_SECONDS = 0.5

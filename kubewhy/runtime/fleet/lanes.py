@@ -14,8 +14,8 @@ from kubewhy.contracts import Sink
 from kubewhy.events import Message, message
 from kubewhy.records import DeadLetter, Finding, encode
 from kubewhy.runtime.courier import Counts, Courier
+from kubewhy.runtime.fleet.remembered import Place, Remembered
 from kubewhy.runtime.outbox import DEAD, Dead
-from kubewhy.runtime.remembered import Place, Remembered
 from kubewhy.runtime.routing import Router
 from kubewhy.settings import Settings
 

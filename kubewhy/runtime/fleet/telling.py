@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from aiokafka import TopicPartition
 
 from kubewhy.events import Message
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.publishing import Publisher
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.publishing import Publisher
 from kubewhy.topics import FINDINGS
 
 

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from kubewhy.errors import Rejected
 from kubewhy.events import decode, message
 from kubewhy.records import Claim
-from kubewhy.runtime.kafka import JOINING, Kafka, forever
-from kubewhy.runtime.lag import lags
+from kubewhy.runtime.fleet.kafka import JOINING, Kafka, forever
+from kubewhy.runtime.fleet.lag import lags
 from kubewhy.topics import CLAIMS
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from kubewhy.contracts import Sink
 from kubewhy.runtime.delivery import warn
-from kubewhy.runtime.kafka import Kafka
-from kubewhy.runtime.lanes import READ, Lane
-from kubewhy.runtime.leases import Held, Lease, moment
+from kubewhy.runtime.fleet.kafka import Kafka
+from kubewhy.runtime.fleet.lanes import READ, Lane
+from kubewhy.runtime.fleet.leases import Held, Lease, moment
+from kubewhy.runtime.fleet.remembered import Remembered, Rows, Writer, placed, recall, restored
+from kubewhy.runtime.fleet.shifts import Clock
 from kubewhy.runtime.outbox import QUEUED
-from kubewhy.runtime.remembered import Remembered, Rows, Writer, placed, recall, restored
-from kubewhy.runtime.shifts import Clock
 from kubewhy.settings import Settings
 
 _BEGUN = "begun"

@@ -20,17 +20,17 @@ from aiokafka.errors import (
 
 from kubewhy.contracts import Sink
 from kubewhy.errors import ConfigError, RetryLater
-from kubewhy.runtime.assignors import all_to_one
 from kubewhy.runtime.courier import Counts
-from kubewhy.runtime.declaring import ready
-from kubewhy.runtime.kafka import JOINING, SESSION_SECONDS, Kafka
-from kubewhy.runtime.lag import lags
-from kubewhy.runtime.lanes import Lane
-from kubewhy.runtime.leases import Lease, moment
-from kubewhy.runtime.publishing import Publisher
-from kubewhy.runtime.remembered import Writer
-from kubewhy.runtime.resuming import Resuming
-from kubewhy.runtime.shifts import Clock, Shift
+from kubewhy.runtime.fleet.assignors import all_to_one
+from kubewhy.runtime.fleet.declaring import ready
+from kubewhy.runtime.fleet.kafka import JOINING, SESSION_SECONDS, Kafka
+from kubewhy.runtime.fleet.lag import lags
+from kubewhy.runtime.fleet.lanes import Lane
+from kubewhy.runtime.fleet.leases import Lease, moment
+from kubewhy.runtime.fleet.publishing import Publisher
+from kubewhy.runtime.fleet.remembered import Writer
+from kubewhy.runtime.fleet.resuming import Resuming
+from kubewhy.runtime.fleet.shifts import Clock, Shift
 from kubewhy.settings import Settings
 from kubewhy.topics import DEAD_LETTERS, FINDINGS, SINK_STATE
 from sinks import make

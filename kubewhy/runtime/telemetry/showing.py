@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from kubewhy.errors import ConfigError
 from kubewhy.listening import MetricsSettings
-from kubewhy.runtime.health import Health
-from kubewhy.runtime.notes import Notes
-from kubewhy.runtime.serving import serving
+from kubewhy.runtime.telemetry.health import Health
+from kubewhy.runtime.telemetry.notes import Notes
+from kubewhy.runtime.telemetry.serving import serving
 
 if TYPE_CHECKING:
-    from kubewhy.runtime.shown import Shown
+    from kubewhy.runtime.telemetry.shown import Shown
 
 
 @asynccontextmanager
@@ -27,8 +27,8 @@ async def showing(
         return
     try:
         # It takes megabytes, which whoever shows nothing has no use for.
-        from kubewhy.runtime.families import Metrics
-        from kubewhy.runtime.shown import Shown
+        from kubewhy.runtime.telemetry.families import Metrics
+        from kubewhy.runtime.telemetry.shown import Shown
     except ImportError as error:
         raise ConfigError(
             f"metrics: needs a package that is not there ({error.name}): pip install 'kubewhy[kafka]'"

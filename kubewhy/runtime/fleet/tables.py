@@ -14,11 +14,11 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 from mode.threads import WorkerThread
 
-from kubewhy.runtime.declaring import ready
-from kubewhy.runtime.kafka import SESSION_SECONDS, Kafka
-from kubewhy.runtime.keeping import Arrived, Fold, Folded
-from kubewhy.runtime.member import RESTORED, Member
-from kubewhy.runtime.rows import Rows
+from kubewhy.runtime.fleet.declaring import ready
+from kubewhy.runtime.fleet.kafka import SESSION_SECONDS, Kafka
+from kubewhy.runtime.fleet.keeping import Arrived, Fold, Folded
+from kubewhy.runtime.fleet.member import RESTORED, Member
+from kubewhy.runtime.fleet.rows import Rows
 from kubewhy.topics import FAILURES, INCIDENTS, MEBIBYTE
 
 __all__ = ["GROUP", "RESTORED", "Arrived", "Fold", "Folded", "fold"]

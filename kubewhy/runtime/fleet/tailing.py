@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from kubewhy.runtime.kafka import Kafka
+from kubewhy.runtime.fleet.kafka import Kafka
 from kubewhy.topics import Topic
 
 

@@ -1,0 +1,1 @@
+"""What a process notes of its work, and how whoever looks after it is answered."""
